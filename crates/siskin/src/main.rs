@@ -1,2 +1,7 @@
-//! placeholder
-fn main() {}
+//! The `siskin` program: the broker and the tools around it, one file per subcommand in `cli`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::run()
+}

@@ -1,0 +1,40 @@
+//! The command line: which subcommands there are. Each has a file with its `Args` and its `run`.
+
+mod check;
+mod publish;
+mod serve;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Reads the command line and does what it says.
+pub(crate) fn run() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Pub(args) => publish::run(args),
+        Command::Sub(args) => subscribe::run(args),
+    }
+}
+
+/// Siskin, an MQTT broker and its tools.
+#[derive(Parser)]
+#[command(name = "siskin", version, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the broker.
+    Serve(serve::Args),
+    /// Check a configuration and print what the broker would do with it.
+    Check(check::Args),
+    /// Publish messages.
+    Pub(publish::Args),
+    /// Subscribe and print what comes.
+    Sub(subscribe::Args),
+}
