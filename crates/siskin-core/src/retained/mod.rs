@@ -3,16 +3,15 @@
 mod seek;
 mod slots;
 mod sorted;
+mod topics;
 
 use std::fmt;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
 use self::seek::{Verdict, first_place, verdict};
-use self::slots::{Slot, Slots};
+use self::slots::Slots;
 use self::sorted::{Position, Sorted, order};
+use self::topics::Topics;
 use crate::message::Message;
 use crate::time::Now;
 
@@ -23,10 +22,9 @@ use crate::time::Now;
 /// and those that stay are delivered once.
 pub struct Retained {
     slots: Slots,
-    by_topic: HashTable<Slot>,
+    topics: Topics,
     /// Changes only when a topic gets its first message or loses its last: not for a new value.
     sorted: Sorted,
-    hasher: Hasher,
     bytes: usize,
     count_max: usize,
     bytes_max: usize,
@@ -59,9 +57,8 @@ impl Retained {
     pub fn new(count_max: usize, bytes_max: usize, seed: u64) -> Self {
         Self {
             slots: Slots::default(),
-            by_topic: HashTable::new(),
+            topics: Topics::new(seed),
             sorted: Sorted::default(),
-            hasher: Hasher::with_seed(seed),
             bytes: 0,
             count_max,
             bytes_max,
@@ -71,8 +68,7 @@ impl Retained {
     /// Keeps the message for its topic and returns the one that was there. If it is refused, that one stays.
     pub fn insert(&mut self, message: Arc<Message>) -> Result<Option<Arc<Message>>, Full> {
         let topic = message.topic();
-        let hash = self.hasher.hash_one(topic);
-        let known = self.slot(hash, topic);
+        let known = self.topics.find(topic, &self.slots);
         let replaced = known.map_or(0, |slot| self.slots[slot].size());
         let bytes = (self.bytes - replaced).saturating_add(message.size());
         if bytes > self.bytes_max {
@@ -83,24 +79,18 @@ impl Retained {
             return Ok(self.slots.replace(slot, message));
         }
         let slot = self.slots.vacant().filter(|_| self.len() < self.count_max).ok_or(Full)?;
-        self.sorted.insert(slot, topic, &self.slots);
+        self.topics.insert(topic, slot);
+        self.sorted.insert(topic, slot, &self.slots);
         self.slots.insert(message);
-        let Self { by_topic, slots, hasher, .. } = self;
-        by_topic.insert_unique(hash, slot, |&slot| hasher.hash_one(slots[slot].topic()));
         self.bytes = bytes;
         Ok(None)
     }
 
     /// Forgets the message of a topic and returns it.
     pub fn remove(&mut self, topic: &str) -> Option<Arc<Message>> {
-        let Self { by_topic, slots, sorted, hasher, .. } = self;
-        let is_it = |&slot: &Slot| slots[slot].topic() == topic;
-        let (slot, _) = by_topic.find_entry(hasher.hash_one(topic), is_it).ok()?.remove();
-        sorted.remove(topic, slots);
-        let message = slots.remove(slot)?;
-        if by_topic.len() <= by_topic.capacity() / 8 {
-            by_topic.shrink_to(by_topic.len() * 2, |&slot| hasher.hash_one(slots[slot].topic()));
-        }
+        let slot = self.topics.remove(topic, &self.slots)?;
+        self.sorted.remove(topic, &self.slots);
+        let message = self.slots.remove(slot)?;
         self.bytes -= message.size();
         Some(message)
     }
@@ -129,7 +119,7 @@ impl Retained {
 
     /// The message of a topic, be it expired or not.
     pub fn get(&self, topic: &str) -> Option<&Arc<Message>> {
-        self.slot(self.hasher.hash_one(topic), topic).map(|slot| &self.slots[slot])
+        self.topics.find(topic, &self.slots).map(|slot| &self.slots[slot])
     }
 
     /// Adds to `out` up to `max` messages whose topics match and which are not expired, in the order of topics,
@@ -187,12 +177,12 @@ impl Retained {
 
     /// How many messages there are, expired ones included until they are swept.
     pub fn len(&self) -> usize {
-        self.by_topic.len()
+        self.topics.len()
     }
 
     /// Whether there is no message.
     pub fn is_empty(&self) -> bool {
-        self.by_topic.is_empty()
+        self.len() == 0
     }
 
     /// The sum of the messages' [`Message::size`].
@@ -223,14 +213,7 @@ impl Retained {
         }
         self.sorted.seek(place, &self.slots)
     }
-
-    fn slot(&self, hash: u64, topic: &str) -> Option<Slot> {
-        self.by_topic.find(hash, |&slot| self.slots[slot].topic() == topic).copied()
-    }
 }
-
-/// Keyed, so that strangers cannot choose what collides.
-type Hasher = foldhash::quality::FixedState;
 
 /// So many messages are looked at in a row before the whole list is searched: it costs about the same.
 const NEAR: usize = 4;

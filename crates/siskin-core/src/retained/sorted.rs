@@ -4,12 +4,18 @@ use std::cmp::Ordering;
 
 use super::slots::{Slot, Slots};
 
-/// A sorted list in pieces: a piece is searched by halving like the whole, but an insertion moves one piece only.
-/// Four bytes a message and little more.
+/// A sorted list in pieces: an insertion moves one piece only. Four bytes a message and little more.
 #[derive(Default)]
 pub(super) struct Sorted {
-    /// None is empty.
-    pieces: Vec<Vec<Slot>>,
+    pieces: Vec<Piece>,
+}
+
+struct Piece {
+    /// No topic in here is before this one, and all in the pieces before are; empty for the first piece. A copy,
+    /// because a search that had to ask the messages would find none of them in the cache.
+    from: Box<str>,
+    /// Never empty.
+    slots: Vec<Slot>,
 }
 
 /// Where a slot stands in the list, until the list changes.
@@ -21,58 +27,72 @@ pub(super) struct Position {
 
 impl Sorted {
     /// Puts `slot` where `topic` belongs, which is not in the list yet.
-    pub(super) fn insert(&mut self, slot: Slot, topic: &str, slots: &Slots) {
-        let Position { piece, at } = self.seek(topic, slots);
-        // What belongs between two pieces goes to the end of the first.
-        let (piece, at) = match piece.checked_sub(1) {
-            Some(before) if at == 0 => (before, self.pieces[before].len()),
-            _ => (piece, at),
-        };
-        let Some(slots) = self.pieces.get_mut(piece) else {
-            self.pieces.push(vec![slot]);
+    pub(super) fn insert(&mut self, topic: &str, slot: Slot, slots: &Slots) {
+        let Position { piece: number, at } = self.search(topic, slots);
+        let Some(piece) = self.pieces.get_mut(number) else {
+            self.pieces.push(Piece { from: "".into(), slots: vec![slot] });
             return;
         };
-        slots.insert(at, slot);
-        if slots.len() > PIECE_MAX {
-            // One behind the other, as topics often come, leaves full pieces behind; anything else halves.
-            let is_last = at + 1 == slots.len();
-            let rest = slots.split_off(if is_last { at } else { slots.len() / 2 });
-            slots.shrink_to_fit();
-            self.pieces.insert(piece + 1, rest);
+        if piece.slots.len() < PIECE_MAX {
+            piece.slots.insert(at, slot);
+            return;
+        }
+        // One behind the other, as topics often come, leaves full pieces behind; anything else halves.
+        let rest = if at == PIECE_MAX {
+            Piece { from: topic.into(), slots: vec![slot] }
+        } else {
+            let slots_behind = piece.slots.split_off(PIECE_MAX / 2);
+            Piece { from: slots[slots_behind[0]].topic().into(), slots: slots_behind }
+        };
+        self.pieces.insert(number + 1, rest);
+        if at != PIECE_MAX {
+            self.insert(topic, slot, slots);
         }
     }
 
     /// Takes out the slot of `topic`, which is in the list.
     pub(super) fn remove(&mut self, topic: &str, slots: &Slots) {
-        let Position { piece, at } = self.seek(topic, slots);
-        self.pieces[piece].remove(at);
-        let length = self.pieces[piece].len();
-        let next = self.pieces.get(piece + 1).map_or(0, Vec::len);
-        if length == 0 {
-            self.pieces.remove(piece);
-        } else if next > 0 && length + next < PIECE_MAX / 2 {
-            let next = self.pieces.remove(piece + 1);
-            self.pieces[piece].extend(next);
+        let Position { piece: number, at } = self.search(topic, slots);
+        self.pieces[number].slots.remove(at);
+        let length = self.pieces[number].slots.len();
+        let next = self.pieces.get(number + 1).map_or(0, |piece| piece.slots.len());
+        if next > 0 && length + next < PIECE_MAX / 2 {
+            let next = self.pieces.remove(number + 1);
+            self.pieces[number].slots.extend(next.slots);
+        } else if length == 0 {
+            self.pieces.remove(number);
+            if let Some(first) = self.pieces.first_mut() {
+                first.from = "".into();
+            }
         }
     }
 
     /// The first position whose topic is not before `topic`.
     pub(super) fn seek(&self, topic: &str, slots: &Slots) -> Position {
-        let is_before = |slot: &Slot| order(slots[*slot].topic(), topic) == Ordering::Less;
-        let piece = self.pieces.partition_point(|piece| piece.last().is_some_and(is_before));
-        let at = self.pieces.get(piece).map_or(0, |piece| piece.partition_point(is_before));
-        Position { piece, at }
+        let Position { piece, at } = self.search(topic, slots);
+        self.normal(piece, at)
     }
 
     /// What is there, and the position behind it; nothing at the end.
     pub(super) fn get(&self, Position { piece, at }: Position) -> Option<(Slot, Position)> {
-        let slots = self.pieces.get(piece)?;
-        let next = if at + 1 < slots.len() {
-            Position { piece, at: at + 1 }
-        } else {
-            Position { piece: piece + 1, at: 0 }
-        };
-        Some((*slots.get(at)?, next))
+        let slot = *self.pieces.get(piece)?.slots.get(at)?;
+        Some((slot, self.normal(piece, at + 1)))
+    }
+
+    /// The piece that a topic belongs to, and where in it, maybe at its end.
+    fn search(&self, topic: &str, slots: &Slots) -> Position {
+        let piece = self.pieces.partition_point(|piece| order(&piece.from, topic).is_le()).saturating_sub(1);
+        let is_before = |&slot: &Slot| order(slots[slot].topic(), topic).is_lt();
+        let at = self.pieces.get(piece).map_or(0, |piece| piece.slots.partition_point(is_before));
+        Position { piece, at }
+    }
+
+    /// The end of a piece is the beginning of the next.
+    fn normal(&self, piece: usize, at: usize) -> Position {
+        match self.pieces.get(piece) {
+            Some(full) if at == full.slots.len() => Position { piece: piece + 1, at: 0 },
+            _ => Position { piece, at },
+        }
     }
 }
 
@@ -116,7 +136,7 @@ mod tests {
         let (mut slots, mut sorted) = (Slots::default(), Sorted::default());
         let topic = |number: usize| format!("{number:05}");
         for &number in numbers {
-            sorted.insert(slots.vacant().unwrap(), &topic(number), &slots);
+            sorted.insert(&topic(number), slots.vacant().unwrap(), &slots);
             slots.insert(message(&topic(number), "", None));
         }
         for gone in 0..numbers.len() {

@@ -21,6 +21,8 @@ pub(super) struct Index {
 
 /// A filter without wildcards.
 struct Exact {
+    /// Kept, because a growing table would read all its filters otherwise, while others wait for the lock.
+    hash: u64,
     filter: Arc<str>,
     subscribers: Subscribers,
 }
@@ -132,11 +134,10 @@ impl Index {
 
     /// Takes `text` for the key if it is the filter, to keep no second copy.
     fn insert_exact(&mut self, filter: &str, text: Option<&Arc<str>>) -> &mut Subscribers {
-        let hasher = self.hasher.clone();
-        let hash = hasher.hash_one(filter);
-        let entry =
-            self.exact.entry(hash, |exact| *exact.filter == *filter, |exact| hasher.hash_one(&*exact.filter));
+        let hash = self.hasher.hash_one(filter);
+        let entry = self.exact.entry(hash, |exact| exact.is(hash, filter), |exact| exact.hash);
         let exact = entry.or_insert_with(|| Exact {
+            hash,
             filter: text.map_or_else(|| filter.into(), Arc::clone),
             subscribers: Subscribers::default(),
         });
@@ -144,23 +145,29 @@ impl Index {
     }
 
     fn edit_exact<R>(&mut self, filter: &str, change: impl FnOnce(&mut Subscribers) -> R) -> Option<R> {
-        let hasher = self.hasher.clone();
-        let hash = hasher.hash_one(filter);
-        let mut entry = self.exact.find_entry(hash, |exact| *exact.filter == *filter).ok()?;
+        let hash = self.hasher.hash_one(filter);
+        let mut entry = self.exact.find_entry(hash, |exact| exact.is(hash, filter)).ok()?;
         let subscribers = &mut entry.get_mut().subscribers;
         let result = change(subscribers);
         if subscribers.is_empty() {
             entry.remove();
             if self.exact.len() <= self.exact.capacity() / 8 {
-                self.exact.shrink_to(self.exact.len() * 2, |exact| hasher.hash_one(&*exact.filter));
+                self.exact.shrink_to(self.exact.len() * 2, |exact| exact.hash);
             }
         }
         Some(result)
     }
 
     fn get_exact(&self, filter: &str) -> Option<&Subscribers> {
-        let found = self.exact.find(self.hasher.hash_one(filter), |exact| *exact.filter == *filter);
+        let hash = self.hasher.hash_one(filter);
+        let found = self.exact.find(hash, |exact| exact.is(hash, filter));
         found.map(|exact| &exact.subscribers)
+    }
+}
+
+impl Exact {
+    fn is(&self, hash: u64, filter: &str) -> bool {
+        self.hash == hash && *self.filter == *filter
     }
 }
 
