@@ -11,9 +11,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siskin_core::message::{Message, Parts};
 use siskin_core::retained::{Page, Retained};
-use siskin_core::time::Now;
+use siskin_core::{Message, Now, Parts};
+use siskin_proto::{Properties, Qos};
 
 const PAGE: Page = Page { matches: 64, visits: 256 };
 
@@ -79,7 +79,17 @@ fn topic(n: usize) -> String {
 }
 
 fn message(n: usize) -> Arc<Message> {
-    let parts = Parts { topic: &topic(n), payload: &[0; 64], expires_at: None };
+    let parts = Parts {
+        topic: &topic(n),
+        properties: Properties::EMPTY,
+        payload: &[0; 64],
+        qos: Qos::AtMostOnce,
+        retain: true,
+        publisher: None,
+        received_at: Now::default(),
+        expires_at: None,
+        expiry_is_ours: false,
+    };
     Arc::new(Message::new(parts, None))
 }
 

@@ -13,8 +13,8 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use siskin_core::SessionKey;
 use siskin_core::router::{Router, Routes, Subscriber};
-use siskin_core::session::SessionKey;
 use siskin_proto::{SubscriptionOptions, TopicFilter};
 
 /// The filter of a number, and a topic that it matches.

@@ -215,6 +215,15 @@ impl Retained {
     }
 }
 
+impl fmt::Debug for Retained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retained")
+            .field("len", &self.len())
+            .field("bytes", &self.bytes)
+            .finish_non_exhaustive()
+    }
+}
+
 /// So many messages are looked at in a row before the whole list is searched: it costs about the same.
 const NEAR: usize = 4;
 

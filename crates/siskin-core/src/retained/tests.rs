@@ -1,13 +1,24 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use siskin_proto::{TopicFilter, TopicName};
+use siskin_proto::{Properties, Qos, TopicFilter, TopicName};
 
 use super::*;
 use crate::message::Parts;
 
 pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Arc<Message> {
-    Arc::new(Message::new(Parts { topic, payload: payload.as_bytes(), expires_at }, None))
+    let parts = Parts {
+        topic,
+        properties: Properties::EMPTY,
+        payload: payload.as_bytes(),
+        qos: Qos::AtMostOnce,
+        retain: true,
+        publisher: None,
+        received_at: Now::default(),
+        expires_at,
+        expiry_is_ours: false,
+    };
+    Arc::new(Message::new(parts, None))
 }
 
 fn retained(topics: &[&str]) -> Retained {

@@ -5,6 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 
 use super::slots::{Slot, Slots};
+use crate::hash::{Hasher, hasher};
 
 /// Slots by topic. In many small tables instead of a large one, and with a part of each topic's hash: else a
 /// table that grows would read all its topics, and somebody would wait for a million of them.
@@ -22,7 +23,7 @@ struct Entry {
 impl Topics {
     pub(super) fn new(seed: u64) -> Self {
         let tables = (0..TABLES).map(|_| HashTable::new()).collect();
-        Self { tables, hasher: Hasher::with_seed(seed), count: 0 }
+        Self { tables, hasher: hasher(seed), count: 0 }
     }
 
     /// Adds the slot of a topic, which has none yet.
@@ -70,8 +71,5 @@ fn place(hasher: &Hasher, topic: &str) -> (usize, u32) {
 fn spread(tag: u32) -> u64 {
     u64::from(tag) << 32 | u64::from(tag)
 }
-
-/// Keyed, so that strangers cannot choose what collides.
-type Hasher = foldhash::quality::FixedState;
 
 const TABLES: usize = 64;

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use hashbrown::HashTable;
 use siskin_proto::TopicFilter;
 
+use super::arena::Place;
 use super::shared::Shared;
 use super::subscribers::Subscribers;
 use super::trie::Trie;
-use super::{Hasher, Routes, Subscriber};
+use super::{Routes, Subscriber};
+use crate::hash::Hasher;
 use crate::session::SessionKey;
 
 pub(super) struct Index {
@@ -105,11 +107,9 @@ impl Index {
         }
     }
 
-    /// Adds the subscribers of all filters with wildcards that match.
-    pub(super) fn route_wild(&self, topic: &str, routes: &mut Routes) {
-        let mut frontier = std::mem::take(&mut routes.frontier);
-        self.wild.visit(topic, &mut frontier, |subscribers| subscribers.add_to(routes));
-        routes.frontier = frontier;
+    /// Adds the subscribers of all filters with wildcards that match. `frontier` is room to work in.
+    pub(super) fn route_wild(&self, topic: &str, frontier: &mut Vec<Place>, routes: &mut Routes) {
+        self.wild.visit(topic, frontier, |subscribers| subscribers.add_to(routes));
     }
 
     /// The members of a shared subscription.

@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 use hashbrown::HashTable;
 
-use super::Hasher;
+use crate::hash::Hasher;
 
 /// What is kept in a [`List`].
 pub(super) trait Keyed {
@@ -132,6 +132,7 @@ const SCANNED_BELOW: usize = 16;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::hash::hasher;
 
     impl Keyed for u64 {
         type Key = u64;
@@ -153,7 +154,7 @@ mod tests {
 
     #[test]
     fn every_item_is_found_while_the_list_grows_and_shrinks_over_the_border_of_the_index() {
-        let hasher = Hasher::with_seed(7);
+        let hasher = hasher(7);
         let mut list = List::new();
         let mut expected = Vec::new();
         for item in 0..100 {
@@ -174,7 +175,7 @@ mod tests {
 
     #[test]
     fn items_are_found_where_they_were_swapped_to() {
-        let hasher = Hasher::with_seed(7);
+        let hasher = hasher(7);
         for length in [5, 80] {
             let mut list = List::new();
             (0..length).for_each(|item| list.push(item, &hasher));

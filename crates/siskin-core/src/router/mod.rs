@@ -17,6 +17,7 @@ mod subscribers;
 mod trie;
 mod version;
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -25,6 +26,7 @@ use siskin_proto::{SubscriptionOptions, TopicFilter};
 
 use self::index::{Counts, Index};
 use self::version::Versions;
+use crate::hash::{Hasher, hasher};
 use crate::session::SessionKey;
 
 /// One session's subscription, as a message needs to know it.
@@ -46,8 +48,6 @@ pub struct Routes {
     pub plain: Vec<Subscriber>,
     /// The shared subscriptions; one member of each is to have the message.
     pub groups: Vec<Group>,
-    /// Where the tree search keeps its place, so that it need not allocate.
-    frontier: Vec<arena::Place>,
 }
 
 /// A shared subscription that matches.
@@ -70,7 +70,7 @@ impl Router {
     /// A router without subscriptions. The seed should be a secret: topics come from strangers, who must not be
     /// able to choose them so that they meet in one place of a table.
     pub fn new(seed: u64) -> Self {
-        let hasher = Hasher::with_seed(seed);
+        let hasher = hasher(seed);
         Self {
             shards: (0..=SHARDS).map(|_| RwLock::new(Index::new(&hasher))).collect(),
             versions: Versions::new(&hasher),
@@ -114,10 +114,11 @@ impl Router {
         routes.plain.clear();
         routes.groups.clear();
         self.read(self.shard(topic)).route_exact(topic, routes);
-        self.read(self.shard(first_level(topic))).route_wild(topic, routes);
+        let mut frontier = Vec::new();
+        self.read(self.shard(first_level(topic))).route_wild(topic, &mut frontier, routes);
         // [MQTT-4.7.2-1] A filter that begins with a wildcard matches no topic that begins with a `$`.
         if !topic.starts_with('$') {
-            self.read(SHARDS).route_wild(topic, routes);
+            self.read(SHARDS).route_wild(topic, &mut frontier, routes);
         }
         routes.plain.sort_by_key(|subscriber| subscriber.session);
     }
@@ -180,12 +181,15 @@ impl Router {
     }
 }
 
+impl fmt::Debug for Router {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Router").field("counts", &self.counts()).finish_non_exhaustive()
+    }
+}
+
 fn first_level(text: &str) -> &str {
     text.split('/').next().unwrap_or(text)
 }
-
-/// Keyed, so that strangers cannot choose what collides.
-type Hasher = foldhash::quality::FixedState;
 
 /// Shards by hash; one more behind them has the filters that begin with a wildcard.
 const SHARDS: usize = 64;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::list::{Keyed, List};
-use super::{Group, Hasher, Subscriber};
+use super::{Group, Subscriber};
+use crate::hash::Hasher;
 use crate::session::SessionKey;
 
 /// The sessions that share one `$share/NAME/FILTER`.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::list::{Keyed, List};
 use super::shared::Shared;
-use super::{Hasher, Routes, Subscriber};
+use super::{Routes, Subscriber};
+use crate::hash::Hasher;
 use crate::session::SessionKey;
 
 /// The subscribers of one filter. Most filters have one, and it needs no memory beyond these 16 bytes.

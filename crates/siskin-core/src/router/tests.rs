@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 use siskin_proto::{Qos, SubscriptionOptions, TopicFilter, TopicName};
 
-use super::{Hasher, Router, Routes, Subscriber};
+use super::{Router, Routes, Subscriber};
+use crate::hash::{self, Hasher};
 use crate::session::SessionKey;
 
 pub(super) fn hasher() -> Hasher {
-    Hasher::with_seed(7)
+    hash::hasher(7)
 }
 
 pub(super) fn key(slot: u32) -> SessionKey {

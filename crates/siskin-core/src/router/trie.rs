@@ -14,10 +14,10 @@ use std::hash::BuildHasher;
 
 use hashbrown::HashTable;
 
-use super::Hasher;
 use super::arena::{Arena, NOWHERE, Place};
 use super::level::Level;
 use super::subscribers::Subscribers;
+use crate::hash::Hasher;
 
 pub(super) struct Trie {
     root: Node,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use siskin_proto::TopicFilter;
 
-use super::Hasher;
+use crate::hash::Hasher;
 
 /// Counters of changes, many more than shards, so that hardly ever two topics share all of theirs.
 ///
