@@ -1,0 +1,56 @@
+use alloc::vec::Vec;
+
+use super::PacketKind;
+use crate::codec::read::Reader;
+use crate::codec::write;
+use crate::property::{self, PropertySet};
+use crate::{DecodeError, PacketId, Properties, PropertyId, TopicFilter, Version, Violation};
+
+/// Ends one or more subscriptions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsubscribe<'a> {
+    /// Ties it to its UNSUBACK.
+    pub packet_id: PacketId,
+    /// User properties.
+    pub properties: Properties<'a>,
+    /// At least one.
+    pub filters: Vec<TopicFilter<'a>>,
+}
+
+const PROPERTIES: PropertySet = PropertySet::of(&[PropertyId::UserProperty]);
+
+impl<'a> Unsubscribe<'a> {
+    pub(crate) fn decode(reader: &mut Reader<'a>, version: Version) -> Result<Self, DecodeError> {
+        let packet_id = reader.packet_id()?;
+        let properties =
+            if version.is_v5() { property::read(reader, PROPERTIES)? } else { Properties::EMPTY };
+        if reader.is_empty() {
+            return Err(Violation::NoFilters { packet: PacketKind::Unsubscribe }.into()); // [MQTT-3.10.3-2]
+        }
+        let mut filters = Vec::new();
+        while !reader.is_empty() {
+            filters.push(reader.topic_filter()?);
+        }
+        Ok(Self { packet_id, properties, filters })
+    }
+
+    /// Appends the packet.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        write::header(out, PacketKind::Unsubscribe, 0b0010, self.remaining(version));
+        write::u16(out, self.packet_id.get());
+        write::properties(out, version, self.properties);
+        for filter in &self.filters {
+            write::string(out, filter.as_str());
+        }
+    }
+
+    /// How many bytes [`encode`](Self::encode) appends.
+    pub fn encoded_len(&self, version: Version) -> usize {
+        write::packet_len(self.remaining(version))
+    }
+
+    fn remaining(&self, version: Version) -> usize {
+        let filters: usize = self.filters.iter().map(|filter| write::string_len(filter.as_str())).sum();
+        2 + write::properties_len(version, self.properties) + filters
+    }
+}
