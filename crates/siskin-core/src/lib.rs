@@ -1,1 +1,39 @@
-//! placeholder
+//! An MQTT broker without a socket.
+//!
+//! [`Worker`] takes frames and the time, and gives back bytes to write, connections to close and events to
+//! log. It owns sessions; what all workers of a broker look at together is in [`Shared`]. Nothing in here
+//! does I/O, reads a clock, starts a thread or draws a random number: a simulated world can drive it, and
+//! does. The only locks are those of [`Shared`] and its router.
+//!
+//! A packet's way: [`Worker::handle`] decodes it, the session decides, the [`router`] names the receivers,
+//! each receiver's outbox sends, queues or drops, and the bytes gather in one [`OutBuffer`] per connection.
+
+mod cause;
+mod event;
+mod frames;
+mod hash;
+mod limits;
+mod message;
+mod out_buffer;
+pub mod retained;
+mod route_cache;
+pub mod router;
+mod session;
+mod shared;
+mod stats;
+mod sys;
+mod time;
+mod timer;
+mod turn;
+mod worker;
+
+pub use cause::{Cause, Violation};
+pub use event::{Dropped, Ended as SessionEnd, Event};
+pub use limits::{Limits, QueueFull};
+pub use message::{Message, PAYLOAD_INLINE_MAX, Parts};
+pub use out_buffer::OutBuffer;
+pub use session::SessionKey;
+pub use shared::{NodeInfo, Shared};
+pub use stats::{Counter, Stats, Totals};
+pub use time::Now;
+pub use worker::{Close, Connected, Ended, Mail, Worker, refuse_first};

@@ -1,1 +1,8 @@
-//! placeholder
+//! What Siskin is tested with: a broker in memory with clients that speak packet by packet.
+
+#![allow(clippy::missing_panics_doc)]
+
+pub mod broker;
+pub mod world;
+
+pub use broker::{Broker, Client, Delivered, Received, buffer, id, will};

@@ -1,0 +1,160 @@
+//! Why a connection ended, or was never accepted.
+
+use std::fmt;
+
+use siskin_proto::{DecodeError, Reason};
+
+/// Who ended a connection, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cause {
+    /// The client sent DISCONNECT with this reason.
+    ClientDisconnect(Reason),
+    /// The client closed its transport without a DISCONNECT.
+    ConnectionLost,
+    /// The transport failed.
+    Io(std::io::ErrorKind),
+    /// Nothing came for longer than the keep alive allows.
+    KeepAlive {
+        /// How long the client might be silent, in milliseconds.
+        allowed_ms: u64,
+    },
+    /// The same client id connected again.
+    TakenOver,
+    /// The client sent something that is no packet, or one out of place.
+    Malformed(DecodeError),
+    /// The client broke a rule of the protocol or a limit that it was told.
+    Violation(Violation),
+    /// The broker did not accept the connection.
+    Refused(Reason),
+    /// The transport opened and no CONNECT came in time.
+    ConnectTimeout,
+    /// The client did not take the bytes meant for it.
+    SlowReader,
+    /// The broker has as many connections as it may.
+    TooManyConnections,
+    /// The broker stops.
+    Shutdown,
+    /// An operator closed it.
+    Administrative,
+}
+
+/// A rule that a well-formed packet broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A second CONNECT. [MQTT-3.1.0-2]
+    SecondConnect,
+    /// A packet that only a server sends.
+    ServerPacket(&'static str),
+    /// AUTH on a connection without an authentication method. [MQTT5 4.12.0-7]
+    AuthWithoutMethod,
+    /// More QoS 2 messages open than the Receive Maximum allows. [MQTT5 3.3.4-7]
+    ReceiveMaximum,
+    /// A topic alias above the maximum. [MQTT5 3.2.2-17]
+    TopicAliasTooHigh(u16),
+    /// A topic alias that was never set.
+    TopicAliasUnknown(u16),
+    /// A QoS above the one allowed. [MQTT5 3.2.2-11]
+    QosNotSupported,
+    /// RETAIN where retained messages are off. [MQTT5 3.2.2-14]
+    RetainNotSupported,
+    /// A topic name with more levels than allowed.
+    TopicTooDeep,
+    /// No Local on a shared subscription. [MQTT5 3.8.3-4]
+    NoLocalShared,
+    /// A DISCONNECT that gives a session an expiry that its CONNECT denied it.
+    SessionExpiryFromZero,
+    /// A 3.1 client was refused a subscription, which 3.1 has no word for.
+    SubscriptionRefused(Reason),
+}
+
+impl Cause {
+    /// The reason code that tells a 5.0 client, where there is something to tell.
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::ClientDisconnect(_) | Self::ConnectionLost | Self::Io(_) | Self::ConnectTimeout => None,
+            Self::KeepAlive { .. } => Some(Reason::KeepAliveTimeout),
+            Self::TakenOver => Some(Reason::SessionTakenOver),
+            Self::Malformed(error) => Some(error.reason()),
+            Self::Violation(violation) => Some(violation.reason()),
+            Self::Refused(reason) => Some(*reason),
+            Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
+            Self::Shutdown => Some(Reason::ServerShuttingDown),
+            Self::Administrative => Some(Reason::AdministrativeAction),
+        }
+    }
+
+    /// Whether nothing went wrong.
+    pub fn is_orderly(&self) -> bool {
+        matches!(
+            self,
+            Self::ClientDisconnect(Reason::Success) | Self::TakenOver | Self::Shutdown | Self::Administrative
+        )
+    }
+}
+
+impl Violation {
+    /// The reason code of 5.0 for it.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::SecondConnect
+            | Self::ServerPacket(_)
+            | Self::AuthWithoutMethod
+            | Self::TopicAliasUnknown(_)
+            | Self::NoLocalShared
+            | Self::SessionExpiryFromZero => Reason::ProtocolError,
+            Self::ReceiveMaximum => Reason::ReceiveMaximumExceeded,
+            Self::TopicAliasTooHigh(_) => Reason::TopicAliasInvalid,
+            Self::QosNotSupported => Reason::QosNotSupported,
+            Self::RetainNotSupported => Reason::RetainNotSupported,
+            Self::TopicTooDeep => Reason::TopicNameInvalid,
+            Self::SubscriptionRefused(reason) => reason,
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ClientDisconnect(Reason::Success) => f.write_str("the client disconnected"),
+            Self::ClientDisconnect(reason) => write!(f, "the client disconnected, saying: {reason}"),
+            Self::ConnectionLost => f.write_str("the client closed the connection without a DISCONNECT"),
+            Self::Io(kind) => write!(f, "the connection failed: {kind}"),
+            Self::KeepAlive { allowed_ms } => {
+                let seconds = *allowed_ms as f64 / 1000.0;
+                write!(f, "no packet from the client for {seconds} s, which its keep alive does not allow")
+            }
+            Self::TakenOver => f.write_str("the same client id connected again"),
+            Self::Malformed(error) => write!(f, "bad packet: {error}"),
+            Self::Violation(violation) => write!(f, "protocol violation: {violation}"),
+            Self::Refused(reason) => write!(f, "refused: {reason}"),
+            Self::ConnectTimeout => f.write_str("no CONNECT came in time"),
+            Self::SlowReader => f.write_str("the client did not take its bytes"),
+            Self::TooManyConnections => f.write_str("the broker has as many connections as it may"),
+            Self::Shutdown => f.write_str("the broker stops"),
+            Self::Administrative => f.write_str("an operator closed the connection"),
+        }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SecondConnect => f.write_str("a second CONNECT"),
+            Self::ServerPacket(name) => write!(f, "{name}, which only a server sends"),
+            Self::AuthWithoutMethod => f.write_str("AUTH without an authentication method in the CONNECT"),
+            Self::ReceiveMaximum => f.write_str("more messages open than the Receive Maximum allows"),
+            Self::TopicAliasTooHigh(alias) => write!(f, "topic alias {alias} is above the maximum"),
+            Self::TopicAliasUnknown(alias) => write!(f, "topic alias {alias} was never set"),
+            Self::QosNotSupported => f.write_str("a QoS above the one allowed"),
+            Self::RetainNotSupported => f.write_str("RETAIN, and retained messages are off"),
+            Self::TopicTooDeep => f.write_str("a topic name with more levels than allowed"),
+            Self::NoLocalShared => f.write_str("No Local on a shared subscription"),
+            Self::SessionExpiryFromZero => {
+                f.write_str("a DISCONNECT with a session expiry, after a CONNECT with none")
+            }
+            Self::SubscriptionRefused(reason) => {
+                write!(f, "a subscription was refused ({reason}), and MQTT 3.1 has no answer for that")
+            }
+        }
+    }
+}

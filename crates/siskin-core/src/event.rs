@@ -1,0 +1,136 @@
+//! What an operator may want to read: typed, and put into words only by who shows it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use siskin_proto::{Reason, Version};
+
+use crate::cause::Cause;
+
+/// Something that happened to one client.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A client was accepted.
+    Connected {
+        /// Its client id.
+        client_id: Arc<str>,
+        /// The driver's number of its transport.
+        connection: u32,
+        /// The protocol it speaks.
+        version: Version,
+        /// Whether it asked for a new session.
+        clean_start: bool,
+        /// Whether it found its session again.
+        session_present: bool,
+        /// The keep alive in force, in seconds; 0 for none.
+        keep_alive_s: u16,
+        /// How long the session outlives the connection, in seconds.
+        expiry_s: u32,
+    },
+    /// A client's connection ended.
+    Disconnected {
+        /// Its client id.
+        client_id: Arc<str>,
+        /// The driver's number of its transport.
+        connection: u32,
+        /// Why.
+        cause: Cause,
+    },
+    /// A subscription was refused.
+    SubscriptionRefused {
+        /// The client that asked.
+        client_id: Arc<str>,
+        /// The filter it asked for.
+        filter: Arc<str>,
+        /// The reason code it was given.
+        reason: Reason,
+    },
+    /// Messages for or from a client were dropped.
+    Dropped {
+        /// The client that missed or sent them.
+        client_id: Arc<str>,
+        /// The topic of the first of them.
+        topic: Arc<str>,
+        /// How many since the last such event of this session.
+        count: u64,
+        /// Why.
+        why: Dropped,
+    },
+    /// A session ended and its state is gone.
+    SessionEnded {
+        /// Its client id.
+        client_id: Arc<str>,
+        /// Why.
+        why: Ended,
+    },
+}
+
+/// Why a message did not reach a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dropped {
+    /// The session's queue was full.
+    QueueFull,
+    /// Its expiry interval was over.
+    Expired,
+    /// It was larger than the client's Maximum Packet Size.
+    TooLarge,
+    /// QoS 0, and the client does not take its bytes fast enough.
+    SlowReader,
+    /// The store of retained messages is full: delivered, where it could be, but not retained.
+    RetainedFull,
+    /// A client published to a topic that is the broker's own.
+    NotAllowed,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Its expiry interval was over.
+    Expired,
+    /// The client began a new one.
+    CleanStart,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::QueueFull => "the session's queue is full",
+            Self::Expired => "the message expired",
+            Self::TooLarge => "larger than the client's Maximum Packet Size",
+            Self::SlowReader => "QoS 0, and the client does not take its bytes",
+            Self::RetainedFull => "as many retained messages as allowed",
+            Self::NotAllowed => "the topic is the broker's own",
+        })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { client_id, version, clean_start, session_present, keep_alive_s, .. } => {
+                let session = match (clean_start, session_present) {
+                    (_, true) => "resumed session",
+                    (true, false) => "new session, clean start",
+                    (false, false) => "new session",
+                };
+                write!(f, "{client_id} connected: MQTT {version}, {session}, keep alive {keep_alive_s} s")
+            }
+            Self::Disconnected { client_id, cause, .. } => write!(f, "{client_id} disconnected: {cause}"),
+            Self::SubscriptionRefused { client_id, filter, reason } => {
+                write!(f, "{client_id} was refused {filter}: {reason}")
+            }
+            Self::Dropped { client_id, topic, count: 1, why } => {
+                write!(f, "{client_id}: a message on {topic} was dropped: {why}")
+            }
+            Self::Dropped { client_id, topic, count, why } => {
+                write!(f, "{client_id}: {count} messages were dropped, the last on {topic}: {why}")
+            }
+            Self::SessionEnded { client_id, why: Ended::Expired } => {
+                write!(f, "the session of {client_id} expired")
+            }
+            Self::SessionEnded { client_id, why: Ended::CleanStart } => {
+                write!(f, "the session of {client_id} was discarded by a clean start")
+            }
+        }
+    }
+}

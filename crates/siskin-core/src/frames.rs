@@ -1,0 +1,189 @@
+//! A message encoded once for all its receivers of a kind.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use siskin_proto::{PacketId, PropertiesBuf, Property, Publish, Qos, TopicName, Version};
+
+use crate::message::{Message, PAYLOAD_INLINE_MAX, Parts};
+use crate::time::Now;
+
+/// A message on its way through one turn: borrowed until somebody must keep it.
+pub(crate) struct Offered<'a> {
+    pub(crate) parts: Parts<'a>,
+    frame: Option<&'a Bytes>,
+    kept: Option<Arc<Message>>,
+}
+
+impl<'a> Offered<'a> {
+    /// A message that lies in a read buffer.
+    pub(crate) fn borrowed(parts: Parts<'a>, frame: Option<&'a Bytes>) -> Self {
+        Self { parts, frame, kept: None }
+    }
+
+    /// A message that is kept already.
+    pub(crate) fn kept(message: &'a Arc<Message>) -> Self {
+        Self { parts: message.parts(), frame: None, kept: Some(Arc::clone(message)) }
+    }
+
+    /// The message as a value that outlives the turn, made once.
+    pub(crate) fn keep(&mut self) -> &Arc<Message> {
+        self.kept.get_or_insert_with(|| Arc::new(Message::new(self.parts, self.frame)))
+    }
+
+    /// The message as it is to be retained: with the broker's own time limit, if that ends sooner.
+    pub(crate) fn keep_retained(&mut self, retained_expiry_s: u32, now: Now) -> Arc<Message> {
+        let limit = (retained_expiry_s > 0).then(|| now.plus_s(retained_expiry_s));
+        match (limit, self.parts.expires_at) {
+            (Some(limit), Some(own)) if limit < own => self.with_expiry(limit, false),
+            (Some(limit), None) => self.with_expiry(limit, true),
+            _ => Arc::clone(self.keep()),
+        }
+    }
+
+    fn with_expiry(&self, at: Now, expiry_is_ours: bool) -> Arc<Message> {
+        let parts = Parts { expires_at: Some(at), expiry_is_ours, ..self.parts };
+        Arc::new(Message::new(parts, self.frame))
+    }
+
+    pub(crate) fn large_payload(&mut self) -> Option<Bytes> {
+        if self.parts.payload.len() <= PAYLOAD_INLINE_MAX {
+            return None;
+        }
+        self.keep().large_payload().cloned()
+    }
+}
+
+/// What differs between the PUBLISH packets of one message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cover<'a> {
+    pub(crate) version: Version,
+    pub(crate) qos: Qos,
+    pub(crate) packet_id: Option<PacketId>,
+    pub(crate) dup: bool,
+    pub(crate) retain: bool,
+    pub(crate) subscription_ids: &'a [u32],
+}
+
+/// The encoded forms of the message at hand: with and without packet id, for 3.x and 5.0, with RETAIN
+/// 0 and 1. Each is made when first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    bytes: Vec<u8>,
+    forms: [Option<Form>; 8],
+    large: Option<Bytes>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Form {
+    head: Range<usize>,
+    packet_id_at: usize,
+    /// Of the whole packet.
+    pub(crate) len: usize,
+}
+
+impl Frames {
+    /// Another message is at hand.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.forms = Default::default();
+        self.large = None;
+    }
+
+    /// The form for `cover`, which has no subscription identifiers.
+    pub(crate) fn form(&mut self, offered: &mut Offered<'_>, cover: &Cover<'_>, now: Now) -> Form {
+        let is_v5 = cover.version.is_v5();
+        let place =
+            usize::from(is_v5) * 4 + usize::from(cover.retain) * 2 + usize::from(cover.packet_id.is_some());
+        if let Some(form) = &self.forms[place] {
+            return form.clone();
+        }
+        if self.large.is_none() {
+            self.large = offered.large_payload();
+        }
+        let start = self.bytes.len();
+        let plain = Cover { dup: false, ..*cover };
+        encode_head(&offered.parts, &plain, Naming::Name, now, &mut self.bytes);
+        let header = 1 + self.bytes[start + 1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
+        let mut len = self.bytes.len() - start;
+        if self.large.is_none() {
+            self.bytes.extend_from_slice(offered.parts.payload);
+        }
+        len += offered.parts.payload.len();
+        let form =
+            Form { head: start..self.bytes.len(), packet_id_at: header + 2 + offered.parts.topic.len(), len };
+        self.forms[place] = Some(form.clone());
+        form
+    }
+
+    /// Appends `form` for `cover`; the payload to follow it by reference, if that is how it goes.
+    pub(crate) fn append(&self, form: &Form, cover: &Cover<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
+        let start = out.len();
+        out.extend_from_slice(&self.bytes[form.head.clone()]);
+        out[start] = out[start] & !0b0000_1110 | u8::from(cover.dup) << 3 | (cover.qos as u8) << 1;
+        if let Some(id) = cover.packet_id {
+            let at = start + form.packet_id_at;
+            out[at..at + 2].copy_from_slice(&id.get().to_be_bytes());
+        }
+        self.large.clone()
+    }
+}
+
+/// How a 5.0 PUBLISH names its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Naming {
+    Name,
+    NameAndAlias(u16),
+    Alias(u16),
+}
+
+/// Appends the PUBLISH of `parts` for `cover` up to its payload.
+pub(crate) fn encode_head(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: Now, out: &mut Vec<u8>) {
+    let extra = extra_properties(parts, cover, naming, now);
+    let publish = publish(parts, cover, naming);
+    publish.encode_head(cover.version, extra.as_properties(), parts.payload.len(), out);
+}
+
+/// The length of the whole PUBLISH of `parts` for `cover`.
+pub(crate) fn encoded_len(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: Now) -> usize {
+    let extra = extra_properties(parts, cover, naming, now);
+    publish(parts, cover, naming).encoded_len(cover.version, extra.as_properties().raw().len())
+}
+
+fn publish<'a>(parts: &Parts<'a>, cover: &Cover<'_>, naming: Naming) -> Publish<'a> {
+    let topic = match naming {
+        Naming::Alias(_) => None,
+        Naming::Name | Naming::NameAndAlias(_) => {
+            Some(TopicName::parse(parts.topic).expect("a message's topic was parsed before"))
+        }
+    };
+    Publish {
+        dup: cover.dup,
+        qos: cover.qos,
+        retain: cover.retain,
+        topic,
+        packet_id: cover.packet_id,
+        properties: parts.properties,
+        payload: parts.payload,
+    }
+}
+
+fn extra_properties(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: Now) -> PropertiesBuf {
+    let mut extra = PropertiesBuf::new();
+    if !cover.version.is_v5() {
+        return extra;
+    }
+    if let Some(at) = parts.expires_at.filter(|_| !parts.expiry_is_ours) {
+        // [MQTT5 3.3.2-6] A message that was sent before it expired may say 0 when sent again.
+        extra.push(Property::MessageExpiryInterval(at.ms_since(now).div_ceil(1000) as u32));
+    }
+    match naming {
+        Naming::Name => {}
+        Naming::NameAndAlias(alias) | Naming::Alias(alias) => extra.push(Property::TopicAlias(alias)),
+    }
+    for id in cover.subscription_ids {
+        extra.push(Property::SubscriptionIdentifier(*id));
+    }
+    extra
+}

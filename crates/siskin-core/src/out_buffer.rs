@@ -1,0 +1,177 @@
+//! What waits to be written to one transport.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+/// Bytes on their way to one peer: packets in a row, with large payloads referred to in between.
+///
+/// An empty buffer that was given its bytes back by [`Self::take_storage`] holds no memory.
+#[derive(Debug, Default)]
+pub struct OutBuffer {
+    bytes: Vec<u8>,
+    /// Written so far, counted in `bytes` alone.
+    start: usize,
+    /// Large payloads, each with the place in `bytes` before which it goes.
+    splices: Vec<(usize, Bytes)>,
+    spliced_bytes: usize,
+}
+
+impl OutBuffer {
+    /// A packet, or its head.
+    pub(crate) fn storage(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// A payload that follows what was appended last, shared instead of copied.
+    pub(crate) fn splice(&mut self, payload: Bytes) {
+        self.spliced_bytes += payload.len();
+        self.splices.push((self.bytes.len(), payload));
+    }
+
+    /// Takes `storage` to grow in, if it has none of its own.
+    pub(crate) fn lend(&mut self, storage: &mut Vec<Vec<u8>>) {
+        if self.bytes.capacity() == 0
+            && let Some(bytes) = storage.pop()
+        {
+            self.bytes = bytes;
+        }
+    }
+
+    /// Gives back the memory of an empty buffer.
+    pub(crate) fn take_storage(&mut self) -> Vec<u8> {
+        self.start = 0;
+        self.splices = Vec::new();
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        bytes
+    }
+
+    /// The first `into.len()` pieces to write, in order; says how many there are.
+    pub fn slices<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
+        let mut count = 0;
+        let mut from = self.start;
+        let mut push = |piece: &'a [u8]| {
+            if !piece.is_empty() && count < into.len() {
+                into[count] = IoSlice::new(piece);
+                count += 1;
+            }
+        };
+        for (place, payload) in self.splices.iter().take(MANY_SPLICES) {
+            push(&self.bytes[from..*place]);
+            push(payload);
+            from = *place;
+        }
+        if self.splices.len() <= MANY_SPLICES {
+            push(&self.bytes[from..]);
+        }
+        count
+    }
+
+    /// `written` bytes from the front have gone out.
+    pub fn advance(&mut self, written: usize) {
+        let mut left = written;
+        let mut used = 0;
+        while let Some((place, payload)) = self.splices.get_mut(used) {
+            let before = *place - self.start;
+            if left < before {
+                break;
+            }
+            left -= before;
+            self.start = *place;
+            let taken = left.min(payload.len());
+            self.spliced_bytes -= taken;
+            left -= taken;
+            if taken < payload.len() {
+                let _ = payload.split_to(taken);
+                break;
+            }
+            used += 1;
+        }
+        self.splices.drain(..used);
+        self.start = (self.start + left).min(self.bytes.len());
+        if self.is_empty() {
+            self.bytes.clear();
+            self.start = 0;
+        } else if self.start > COMPACT_MIN && self.start * 2 > self.bytes.len() {
+            self.bytes.drain(..self.start);
+            for (place, _) in &mut self.splices {
+                *place -= self.start;
+            }
+            self.start = 0;
+        }
+    }
+
+    /// Bytes that wait.
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.start + self.spliced_bytes
+    }
+
+    /// Bytes that wait, without the payloads referred to.
+    pub(crate) fn len_copied(&self) -> usize {
+        self.bytes.len() - self.start
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Splices looked at for one write; more go out with the next.
+const MANY_SPLICES: usize = 32;
+
+/// A buffer is moved to its front only when that frees at least this many bytes.
+const COMPACT_MIN: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(out: &OutBuffer) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let count = out.slices(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+    }
+
+    fn sample() -> OutBuffer {
+        let mut out = OutBuffer::default();
+        out.storage().extend(b"ab");
+        out.splice(Bytes::from_static(b"CDE"));
+        out.splice(Bytes::from_static(b"F"));
+        out.storage().extend(b"gh");
+        out
+    }
+
+    #[test]
+    fn pieces_come_in_the_order_they_were_appended() {
+        assert_eq!(written(&sample()), b"abCDEFgh");
+        assert_eq!(sample().len(), 8);
+    }
+
+    #[test]
+    fn every_way_of_writing_it_in_two_gives_the_same_bytes() {
+        for first in 0..=8 {
+            let mut out = sample();
+            out.advance(first);
+            assert_eq!(written(&out), &b"abCDEFgh"[first..]);
+            assert_eq!(out.len(), 8 - first);
+            out.storage().extend(b"xyz");
+            out.advance(8 - first);
+            assert_eq!(written(&out), b"xyz");
+            out.advance(3);
+            assert!(out.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_long_buffer_moves_to_the_front_and_keeps_its_splices() {
+        let mut out = OutBuffer::default();
+        out.storage().extend(vec![b'a'; 100_000]);
+        out.splice(Bytes::from_static(b"BIG"));
+        out.storage().extend(b"end");
+        out.advance(99_999);
+        assert_eq!(written(&out), b"aBIGend");
+        assert!(out.bytes.len() < 10);
+    }
+}

@@ -1,0 +1,54 @@
+//! Routes by topic, remembered by one worker for as long as the router's answer cannot have changed.
+
+use crate::hash::{HashMap, hasher};
+use crate::router::{Router, Routes};
+
+/// Remembered routes. Bounded by topics and by receivers; full means beginning anew.
+#[derive(Debug)]
+pub(crate) struct RouteCache {
+    routes: HashMap<Box<str>, Cached>,
+    receivers: usize,
+}
+
+/// The route of one topic.
+#[derive(Debug, Default)]
+pub(crate) struct Cached {
+    version: u64,
+    pub(crate) routes: Routes,
+    /// Whose turn it is, over all groups of the topic.
+    pub(crate) round: u32,
+}
+
+impl RouteCache {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self { routes: HashMap::with_hasher(hasher(seed)), receivers: 0 }
+    }
+
+    /// The route of `topic` as it is now.
+    pub(crate) fn route(&mut self, router: &Router, topic: &str) -> &mut Cached {
+        // Read before routing: a change in between makes the entry stale, never wrong.
+        let version = router.version(topic);
+        if self.routes.len() >= TOPICS_MAX || self.receivers >= RECEIVERS_MAX {
+            self.routes.clear();
+            self.receivers = 0;
+        }
+        let (receivers, cached) = (&mut self.receivers, self.routes.entry_ref(topic).or_default());
+        if cached.version != version || version == 0 {
+            *receivers -= size(&cached.routes);
+            router.route(topic, &mut cached.routes);
+            *receivers += size(&cached.routes);
+            cached.version = version;
+        }
+        cached
+    }
+}
+
+fn size(routes: &Routes) -> usize {
+    routes.plain.len() + routes.groups.iter().map(|group| group.members.len()).sum::<usize>()
+}
+
+/// Topics remembered.
+const TOPICS_MAX: usize = 16 * 1024;
+
+/// Receivers remembered, over all topics: 16 bytes each.
+const RECEIVERS_MAX: usize = 1024 * 1024;

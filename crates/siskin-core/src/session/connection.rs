@@ -1,0 +1,57 @@
+//! What a session knows only while its client is there.
+
+use siskin_proto::delivery::{InboundAliases, OutboundAliases};
+use siskin_proto::{Packet, Version};
+
+use crate::out_buffer::OutBuffer;
+use crate::time::Now;
+use crate::turn::Turn;
+
+/// One life of a transport, from CONNECT to its end.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    /// The driver's number of the transport.
+    pub(crate) number: u32,
+    pub(crate) version: Version,
+    /// Whether it is on the turn's dirty list.
+    pub(crate) is_dirty: bool,
+    /// Whether acknowledgements may carry reason strings. [MQTT5 3.1.2-29]
+    pub(crate) problem_information: bool,
+    /// Bytes of the largest packet the client takes. [MQTT5 3.1.2-24]
+    pub(crate) packet_size_max: u32,
+    /// How long the client may be silent, 0 for ever.
+    pub(crate) silence_ms_max: u64,
+    pub(crate) received_at: Now,
+    pub(crate) out: OutBuffer,
+    pub(crate) inbound_aliases: InboundAliases,
+    /// Only for a client that allows any.
+    pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
+}
+
+impl Connection {
+    /// Appends `packet` unless it is larger than the client takes; says whether it did.
+    pub(crate) fn put(&mut self, turn: &mut Turn, key: super::SessionKey, packet: &Packet<'_>) -> bool {
+        let len = packet.encoded_len(self.version);
+        if len > self.packet_size_max as usize {
+            return false;
+        }
+        self.begin(turn, key);
+        packet.encode(self.version, self.out.storage());
+        turn.count_sent(packet.kind(), len);
+        true
+    }
+
+    /// Makes ready to append: memory to grow in, and a place on the dirty list.
+    pub(crate) fn begin(&mut self, turn: &mut Turn, key: super::SessionKey) {
+        self.out.lend(&mut turn.storage);
+        if !self.is_dirty {
+            self.is_dirty = true;
+            turn.dirty.push((key, self.number));
+        }
+    }
+
+    /// Whether the client leaves so much unread that QoS 0 is dropped and QoS 1 and 2 wait.
+    pub(crate) fn is_full(&self, turn: &Turn) -> bool {
+        self.out.len() >= turn.limits.out_buffer_bytes_max
+    }
+}

@@ -1,0 +1,119 @@
+//! Retained messages on their way to a new subscription, at the pace of the client's window.
+//!
+//! Nothing is copied into the queue: a feed is a filter and the last topic sent, and looks up the next
+//! messages when there is room for them. So 100,000 of them cost as much as one, none is cut off, and
+//! each is as new as it can be.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, RwLock};
+
+use siskin_proto::{Qos, TopicFilter};
+
+use super::{Delivery, Extra, Session};
+use crate::frames::Offered;
+use crate::message::Message;
+use crate::retained::{Page, Retained};
+use crate::time::Now;
+use crate::turn::Turn;
+
+/// The feeds of one session, in the order of their subscriptions.
+#[derive(Debug, Default)]
+pub(crate) struct Feeds(VecDeque<Feed>);
+
+#[derive(Debug)]
+struct Feed {
+    filter: Arc<str>,
+    qos: Qos,
+    no_local: bool,
+    subscription_id: Option<u32>,
+    /// The last topic that was sent.
+    after: Option<String>,
+}
+
+impl Feeds {
+    /// The subscription to `filter` is to get its retained messages, from the first.
+    pub(crate) fn start(&mut self, filter: Arc<str>, qos: Qos, no_local: bool, subscription_id: Option<u32>) {
+        self.stop(&filter);
+        self.0.push_back(Feed { filter, qos, no_local, subscription_id, after: None });
+    }
+
+    /// The subscription to `filter` ended.
+    pub(crate) fn stop(&mut self, filter: &str) {
+        self.0.retain(|feed| &*feed.filter != filter);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Session {
+    /// Sends up to about `most` retained messages as far as there is room; says whether it sent any.
+    pub(crate) fn feed(
+        &mut self,
+        turn: &mut Turn,
+        retained: &RwLock<Retained>,
+        most: usize,
+        now: Now,
+    ) -> bool {
+        let mut batch: Vec<Arc<Message>> = Vec::new();
+        while self.has_room_to_feed()
+            && let Some(mut feed) = self.feeds.0.pop_front()
+        {
+            let mut next = {
+                let retained = retained.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let filter = TopicFilter::parse(&feed.filter).map_or("", |filter| filter.filter());
+                let page = Page { matches: most, visits: PAGE_VISITS };
+                retained.page(filter, feed.after.as_deref(), page, now, &mut batch)
+            };
+            let has_sent = !batch.is_empty();
+            let mut last: Option<Arc<Message>> = None;
+            for message in batch.drain(..) {
+                if !self.has_room_to_feed() {
+                    next = last.map(|message| message.topic().to_owned()).or(feed.after.take());
+                    break;
+                }
+                self.feed_one(turn, &feed, &message, now);
+                last = Some(message);
+            }
+            if let Some(next) = next {
+                feed.after = Some(next);
+                self.feeds.0.push_front(feed);
+            }
+            if has_sent {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn feed_one(&mut self, turn: &mut Turn, feed: &Feed, message: &Arc<Message>, now: Now) {
+        // [MQTT5 3.8.3-3]
+        if feed.no_local && message.publisher() == Some(self.key) {
+            return;
+        }
+        turn.frames.clear();
+        let mut offered = Offered::kept(message);
+        let subscription_ids = feed.subscription_id.as_slice();
+        let qos = message.qos().min(feed.qos);
+        // [MQTT-3.3.1-8] [MQTT5 3.3.1-9] RETAIN 1, whatever Retain As Published says.
+        let retain = true;
+        if qos == Qos::AtMostOnce {
+            self.offer_at_most_once(turn, &mut offered, retain, subscription_ids, now);
+            return;
+        }
+        let extra = (!subscription_ids.is_empty())
+            .then(|| Box::new(Extra { subscription_ids: subscription_ids.to_vec(), shared: None }));
+        let delivery = Delivery { message: Arc::clone(message), qos, retain, extra };
+        self.send(turn, delivery, &mut offered, now);
+    }
+
+    /// Room for one message of any QoS, so that a feed never puts anything into the queue.
+    fn has_room_to_feed(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.out.len() < super::outbox::PUMP_BYTES)
+            && self.sender.is_ready()
+    }
+}
+
+/// Retained topics looked at under one lock.
+const PAGE_VISITS: usize = 4096;

@@ -1,0 +1,88 @@
+//! One client's state: what it owes, what is owed to it, and the connection it has at the moment.
+
+mod connection;
+mod feed;
+mod key;
+mod outbox;
+mod queue;
+mod slab;
+mod will;
+
+use std::sync::Arc;
+
+use siskin_proto::delivery::{Receiver, Sender};
+use siskin_proto::{SubscriptionOptions, Version};
+
+use crate::event::Dropped;
+use crate::hash::HashMap;
+use crate::time::Now;
+use crate::timer::Due;
+
+pub(crate) use connection::Connection;
+pub(crate) use feed::Feeds;
+pub use key::SessionKey;
+pub(crate) use outbox::Grant;
+pub(crate) use queue::{Delivery, Extra, Queue};
+pub(crate) use slab::Sessions;
+pub(crate) use will::StoredWill;
+
+/// The state of a client id. It lives as long as its connection, or longer if the client asked so.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) key: SessionKey,
+    /// Of the connection that is or was.
+    pub(crate) version: Version,
+    /// How long it outlives its connection, in seconds; `u32::MAX` for ever.
+    pub(crate) expiry_s: u32,
+    pub(crate) connection: Option<Box<Connection>>,
+    pub(crate) subscriptions: HashMap<Arc<str>, SubscriptionOptions>,
+    /// Subscriptions that are shared, which care whether their member is there.
+    pub(crate) shared: u32,
+    pub(crate) sender: Sender<Delivery>,
+    pub(crate) receiver: Receiver,
+    pub(crate) queue: Queue,
+    pub(crate) feeds: Feeds,
+    pub(crate) will: Option<Box<StoredWill>>,
+    pub(crate) due: Due,
+    pub(crate) drops: Drops,
+}
+
+/// Drops that are not reported yet: one line a second and session is enough.
+#[derive(Debug, Default)]
+pub(crate) struct Drops {
+    pub(crate) unreported: u64,
+    pub(crate) reported_at: Option<Now>,
+    pub(crate) why: Option<Dropped>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        key: SessionKey,
+        client_id: Arc<str>,
+        version: Version,
+        maps: &crate::hash::Hasher,
+    ) -> Self {
+        Self {
+            client_id,
+            key,
+            version,
+            expiry_s: 0,
+            connection: None,
+            subscriptions: HashMap::with_hasher(maps.clone()),
+            shared: 0,
+            sender: Sender::new(),
+            receiver: Receiver::new(),
+            queue: Queue::default(),
+            feeds: Feeds::default(),
+            will: None,
+            due: Due::default(),
+            drops: Drops::default(),
+        }
+    }
+
+    /// Whether it outlives its connection.
+    pub(crate) fn is_persistent(&self) -> bool {
+        self.expiry_s > 0
+    }
+}

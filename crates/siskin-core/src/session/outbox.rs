@@ -1,0 +1,297 @@
+//! Send, queue or drop: what becomes of a message for one session.
+
+use std::sync::{Arc, RwLock};
+
+use siskin_proto::delivery::{OutboundAlias, Resend};
+use siskin_proto::{Packet, PacketId, PacketKind, Properties, PubRel, Qos, Reason};
+
+use super::{Connection, Delivery, Extra, Session};
+use crate::event::Dropped;
+use crate::frames::{self, Cover, Naming, Offered};
+use crate::retained::Retained;
+use crate::time::Now;
+use crate::turn::Turn;
+
+/// What a session's matching subscriptions grant a message.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Grant<'a> {
+    pub(crate) qos: Qos,
+    pub(crate) retain_as_published: bool,
+    /// Of all that match. [MQTT5 3.3.4-3]
+    pub(crate) subscription_ids: &'a [u32],
+    /// The shared subscription by which it came.
+    pub(crate) shared: Option<&'a Arc<str>>,
+}
+
+impl Session {
+    /// A routed message is due to this session. [MQTT-4.5.0-1]
+    pub(crate) fn offer(&mut self, turn: &mut Turn, offered: &mut Offered<'_>, grant: Grant<'_>, now: Now) {
+        // [MQTT-3.8.4-6] [MQTT5 3.8.4-8] The lower of published and granted.
+        let qos = offered.parts.qos.min(grant.qos);
+        // [MQTT5 3.3.1-12] [MQTT5 3.3.1-13]
+        let retain = grant.retain_as_published && offered.parts.retain;
+        if qos == Qos::AtMostOnce && (self.connection.is_some() || !turn.limits.queue_qos0) {
+            self.offer_at_most_once(turn, offered, retain, grant.subscription_ids, now);
+            return;
+        }
+        let extra = (!grant.subscription_ids.is_empty() || grant.shared.is_some()).then(|| {
+            Box::new(Extra {
+                subscription_ids: grant.subscription_ids.to_vec(),
+                shared: grant.shared.cloned(),
+            })
+        });
+        let delivery = Delivery { message: Arc::clone(offered.keep()), qos, retain, extra };
+        let ready = self.queue.is_empty()
+            && self.sender.is_ready()
+            && self.connection.as_ref().is_some_and(|connection| !connection.is_full(turn));
+        if ready {
+            self.send(turn, delivery, offered, now);
+        } else {
+            self.enqueue(turn, delivery, now);
+        }
+    }
+
+    pub(super) fn offer_at_most_once(
+        &mut self,
+        turn: &mut Turn,
+        offered: &mut Offered<'_>,
+        retain: bool,
+        subscription_ids: &[u32],
+        now: Now,
+    ) {
+        let Some(connection) = self.connection.as_deref_mut() else { return };
+        let version = connection.version;
+        let cover =
+            Cover { version, qos: Qos::AtMostOnce, packet_id: None, dup: false, retain, subscription_ids };
+        let dropped = if connection.is_full(turn) {
+            Some(Dropped::SlowReader)
+        } else {
+            put_publish(connection, turn, self.key, offered, &cover, now).err()
+        };
+        if let Some(why) = dropped {
+            turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now);
+        }
+    }
+
+    pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
+        let size = delivery.message.size() as u64;
+        turn.stats.stored_messages.add(1);
+        turn.stats.stored_bytes.add(size);
+        for lost in self.queue.push(delivery, &turn.limits) {
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(lost.message.size() as u64);
+            let topic = lost.message.topic();
+            turn.dropped(&mut self.drops, &self.client_id, topic, Dropped::QueueFull, now);
+        }
+    }
+
+    /// Sends a message of QoS 1 or 2 for which there is room.
+    pub(super) fn send(&mut self, turn: &mut Turn, delivery: Delivery, offered: &mut Offered<'_>, now: Now) {
+        let (Some(connection), Some(id)) = (self.connection.as_deref_mut(), self.sender.next_id()) else {
+            return;
+        };
+        let cover = Cover {
+            version: connection.version,
+            qos: delivery.qos,
+            packet_id: Some(id),
+            dup: false,
+            retain: delivery.retain,
+            subscription_ids: delivery.subscription_ids(),
+        };
+        match put_publish(connection, turn, self.key, offered, &cover, now) {
+            Ok(()) => {
+                turn.stats.stored_messages.add(1);
+                turn.stats.stored_bytes.add(delivery.message.size() as u64);
+                let qos = delivery.qos;
+                let sent = self.sender.send(delivery, qos);
+                debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
+            }
+            // [MQTT5 3.1.2-25] As if it had been delivered: no id, no quota, no place.
+            Err(why) => turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now),
+        }
+    }
+
+    /// Sends as much of what waits as there is room for: resends first, then what is queued and what is
+    /// retained in turn, so that neither starves the other. [MQTT-4.4.0-1] [MQTT5 4.4.0-1]
+    pub(crate) fn pump(&mut self, turn: &mut Turn, retained: &RwLock<Retained>, now: Now) {
+        self.resend(turn, now);
+        if self.queue.is_empty() && self.feeds.is_empty() {
+            return;
+        }
+        loop {
+            let has_sent = self.pump_queue(turn, PUMP_MESSAGES, now);
+            let has_fed = !self.feeds.is_empty() && self.feed(turn, retained, PUMP_MESSAGES, now);
+            if !has_sent && !has_fed {
+                return;
+            }
+        }
+    }
+
+    /// Sends up to `most` queued messages as far as there is room; says whether it sent any.
+    fn pump_queue(&mut self, turn: &mut Turn, most: usize, now: Now) -> bool {
+        let mut has_sent = false;
+        for _ in 0..most {
+            let Some(connection) = self.connection.as_deref() else { break };
+            let Some(front) = self.queue.front() else { break };
+            let has_room = front.qos == Qos::AtMostOnce || self.sender.is_ready();
+            if connection.out.len() >= PUMP_BYTES || !has_room {
+                break;
+            }
+            let Some(delivery) = self.queue.pop() else { break };
+            has_sent = true;
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            let message = Arc::clone(&delivery.message);
+            // [MQTT5 3.3.2-5]
+            if message.is_expired(now) {
+                turn.dropped(&mut self.drops, &self.client_id, message.topic(), Dropped::Expired, now);
+                continue;
+            }
+            turn.frames.clear();
+            let mut offered = Offered::kept(&message);
+            if delivery.qos == Qos::AtMostOnce {
+                let ids = delivery.subscription_ids();
+                self.offer_at_most_once(turn, &mut offered, delivery.retain, ids, now);
+            } else {
+                self.send(turn, delivery, &mut offered, now);
+            }
+        }
+        has_sent
+    }
+
+    fn resend(&mut self, turn: &mut Turn, now: Now) {
+        while let Some(connection) = self.connection.as_deref_mut() {
+            if connection.out.len() >= PUMP_BYTES {
+                return;
+            }
+            match self.sender.resend() {
+                None => return,
+                Some(Resend::Release(packet_id)) => {
+                    let (reason, properties) = (Reason::Success, Properties::EMPTY);
+                    connection.put(turn, self.key, &Packet::PubRel(PubRel { packet_id, reason, properties }));
+                }
+                Some(Resend::Publish(id, qos, delivery)) => {
+                    // [MQTT-3.3.1-1] [MQTT5 4.3.3-7] DUP 1, and expiry no longer counts.
+                    let cover = Cover {
+                        version: connection.version,
+                        qos,
+                        packet_id: Some(id),
+                        dup: true,
+                        retain: delivery.retain,
+                        subscription_ids: delivery.subscription_ids(),
+                    };
+                    let message = Arc::clone(&delivery.message);
+                    turn.frames.clear();
+                    let mut offered = Offered::kept(&message);
+                    if let Err(why) = put_publish(connection, turn, self.key, &mut offered, &cover, now) {
+                        turn.dropped(&mut self.drops, &self.client_id, message.topic(), why, now);
+                        self.finished(turn, id);
+                    }
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self, turn: &mut Turn, id: PacketId) {
+        if let Some(delivery) = self.sender.drop_resend(id) {
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+        }
+    }
+
+    /// Takes the queue's shared deliveries out, for other members of their groups.
+    pub(crate) fn orphan_queue(&mut self, turn: &mut Turn) {
+        for delivery in self.queue.take_shared() {
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.orphans.push((Some(self.key), delivery));
+        }
+    }
+
+    /// Empties queue and window; what came by shared subscriptions and was not begun, or begun at
+    /// QoS 1, is for others. [MQTT5 4.8.2-5]
+    pub(crate) fn orphan_all(&mut self, turn: &mut Turn) {
+        let sender = std::mem::take(&mut self.sender);
+        for (qos, delivery) in sender.messages() {
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            if qos == Qos::AtLeastOnce && delivery.shared().is_some() {
+                turn.orphans.push((None, delivery.clone()));
+            }
+        }
+        for delivery in self.queue.drain() {
+            turn.stats.stored_messages.sub(1);
+            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            if delivery.shared().is_some() {
+                turn.orphans.push((None, delivery));
+            }
+        }
+    }
+}
+
+/// Appends the PUBLISH of `offered` for `cover` to `connection`.
+pub(super) fn put_publish(
+    connection: &mut Connection,
+    turn: &mut Turn,
+    key: super::SessionKey,
+    offered: &mut Offered<'_>,
+    cover: &Cover<'_>,
+    now: Now,
+) -> Result<(), Dropped> {
+    let len = if cover.subscription_ids.is_empty() && connection.outbound_aliases.is_none() {
+        let form = turn.frames.form(offered, cover, now);
+        if form.len > connection.packet_size_max as usize {
+            return Err(Dropped::TooLarge);
+        }
+        connection.begin(turn, key);
+        if let Some(payload) = turn.frames.append(&form, cover, connection.out.storage()) {
+            connection.out.splice(payload);
+        }
+        form.len
+    } else {
+        put_own_publish(connection, turn, key, offered, cover, now)?
+    };
+    turn.count_sent(PacketKind::Publish, len);
+    turn.stats.messages_sent[cover.qos as usize].add(1);
+    turn.stats.publish_bytes_sent.add(offered.parts.payload.len() as u64);
+    Ok(())
+}
+
+/// Appends a PUBLISH that no other receiver's is like.
+fn put_own_publish(
+    connection: &mut Connection,
+    turn: &mut Turn,
+    key: super::SessionKey,
+    offered: &mut Offered<'_>,
+    cover: &Cover<'_>,
+    now: Now,
+) -> Result<usize, Dropped> {
+    let longest = frames::encoded_len(&offered.parts, cover, Naming::NameAndAlias(u16::MAX), now);
+    let fits = longest <= connection.packet_size_max as usize;
+    let naming = match &mut connection.outbound_aliases {
+        // Only a packet that goes out may set an alias.
+        Some(aliases) if fits => match aliases.name(offered.parts.topic) {
+            OutboundAlias::Name => Naming::Name,
+            OutboundAlias::Set(alias) => Naming::NameAndAlias(alias),
+            OutboundAlias::Known(alias) => Naming::Alias(alias),
+        },
+        _ => Naming::Name,
+    };
+    let len = frames::encoded_len(&offered.parts, cover, naming, now);
+    if len > connection.packet_size_max as usize {
+        return Err(Dropped::TooLarge);
+    }
+    connection.begin(turn, key);
+    frames::encode_head(&offered.parts, cover, naming, now, connection.out.storage());
+    match offered.large_payload() {
+        Some(payload) => connection.out.splice(payload),
+        None => connection.out.storage().extend_from_slice(offered.parts.payload),
+    }
+    Ok(len)
+}
+
+/// Messages of the queue sent between two looks at what is retained.
+const PUMP_MESSAGES: usize = 32;
+
+/// What waits is encoded in portions of about this many bytes, each when the one before has gone out.
+pub(super) const PUMP_BYTES: usize = 64 * 1024;

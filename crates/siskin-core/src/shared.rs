@@ -1,0 +1,145 @@
+//! What all workers of a broker look at: router, retained messages, who owns which session, counters.
+//!
+//! These and the router are the only locks of the core. Each is held for one look-up or one change,
+//! never two together, and none on the way of a message whose route is cached.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::hash::{HashMap, hasher};
+use crate::limits::Limits;
+use crate::retained::Retained;
+use crate::router::Router;
+use crate::session::SessionKey;
+use crate::stats::{Stats, Totals};
+
+/// What a broker is called and since when it runs.
+#[derive(Clone, Debug)]
+pub struct NodeInfo {
+    /// The node's name, one level of a topic: it stands in `$SYS/brokers/NAME/...`.
+    pub name: String,
+    /// The version of the broker.
+    pub version: String,
+    /// When it was started, in milliseconds since 1970.
+    pub started_unix_ms: u64,
+}
+
+/// The state that the workers of one broker share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Subscriptions of all sessions.
+    pub router: Router,
+    /// Retained messages of all topics.
+    pub retained: RwLock<Retained>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: Limits,
+    pub(crate) node: NodeInfo,
+    pub(crate) seed: u64,
+    /// Bytes of memory the process holds, as its driver last said.
+    pub memory_bytes: AtomicU64,
+    stats: Vec<Arc<Stats>>,
+    assigned: AtomicU64,
+}
+
+impl Shared {
+    /// The shared state of a broker of `workers` workers. `seed` is random in a real broker: it keeps
+    /// strangers from choosing names that collide, and makes assigned client ids hard to guess.
+    pub fn new(limits: Limits, workers: u16, seed: u64, node: NodeInfo) -> Arc<Self> {
+        let retained =
+            Retained::new(limits.retained_messages_max as usize, limits.retained_bytes_max as usize, seed);
+        Arc::new(Self {
+            router: Router::new(seed),
+            retained: RwLock::new(retained),
+            registry: Registry::new(seed),
+            limits,
+            node,
+            seed,
+            memory_bytes: AtomicU64::new(0),
+            stats: (0..workers).map(|_| Arc::default()).collect(),
+            assigned: AtomicU64::new(0),
+        })
+    }
+
+    /// The limits of this broker.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// How many workers there are.
+    pub fn workers(&self) -> u16 {
+        self.stats.len() as u16
+    }
+
+    /// The counters of one worker.
+    pub fn stats(&self, worker: u16) -> &Arc<Stats> {
+        &self.stats[usize::from(worker)]
+    }
+
+    /// The counters of all workers.
+    pub fn totals(&self) -> Totals {
+        let mut totals = Totals::default();
+        for stats in &self.stats {
+            totals.add(stats);
+        }
+        totals
+    }
+
+    /// A client id that no session has. [MQTT-3.1.3-6] [MQTT5 3.2.2-16]
+    pub(crate) fn assign_client_id(&self) -> Arc<str> {
+        loop {
+            let count = self.assigned.fetch_add(1, Ordering::Relaxed);
+            let id: Arc<str> = format!("auto-{:016x}", mix(self.seed ^ mix(count))).into();
+            if self.registry.owner(&id).is_none() {
+                return id;
+            }
+        }
+    }
+}
+
+/// Who owns the session of a client id. Looked at on CONNECT and when a session ends.
+#[derive(Debug)]
+pub(crate) struct Registry(Mutex<HashMap<Arc<str>, SessionKey>>);
+
+impl Registry {
+    fn new(seed: u64) -> Self {
+        Self(Mutex::new(HashMap::with_hasher(hasher(seed))))
+    }
+
+    /// The owner of `client_id`; `or` becomes it if there is none.
+    pub(crate) fn claim(&self, client_id: &Arc<str>, or: SessionKey) -> Option<SessionKey> {
+        let mut owners = self.lock();
+        if let Some(owner) = owners.get(client_id) {
+            return Some(*owner);
+        }
+        owners.insert(Arc::clone(client_id), or);
+        None
+    }
+
+    /// `key` is the session of `client_id` from now on.
+    pub(crate) fn set(&self, client_id: &Arc<str>, key: SessionKey) {
+        self.lock().insert(Arc::clone(client_id), key);
+    }
+
+    /// The session `key` of `client_id` ended.
+    pub(crate) fn release(&self, client_id: &str, key: SessionKey) {
+        let mut owners = self.lock();
+        if owners.get(client_id) == Some(&key) {
+            owners.remove(client_id);
+        }
+    }
+
+    pub(crate) fn owner(&self, client_id: &str) -> Option<SessionKey> {
+        self.lock().get(client_id).copied()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, SessionKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A one-to-one scramble of 64 bits.
+fn mix(value: u64) -> u64 {
+    let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    value ^ value >> 31
+}

@@ -1,0 +1,111 @@
+//! What a worker gathers while it handles what came in, for its driver to carry out.
+
+use std::sync::Arc;
+
+use siskin_proto::PacketKind;
+
+use crate::cause::Cause;
+use crate::event::{Dropped, Event};
+use crate::frames::Frames;
+use crate::limits::Limits;
+use crate::out_buffer::OutBuffer;
+use crate::session::{Delivery, Drops, SessionKey};
+use crate::stats::Stats;
+use crate::time::Now;
+
+/// A connection that the core has ended.
+#[derive(Debug)]
+pub struct Close {
+    /// The driver's number of the transport.
+    pub connection: u32,
+    /// The last bytes for it.
+    pub out: OutBuffer,
+    /// Why it ended.
+    pub cause: Cause,
+}
+
+/// The effects of one turn, and what all sessions of a worker share.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    pub(crate) limits: Limits,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) frames: Frames,
+    pub(crate) dirty: Vec<(SessionKey, u32)>,
+    pub(crate) closes: Vec<Close>,
+    pub(crate) events: Vec<Event>,
+    /// Memory that drained buffers gave back.
+    pub(crate) storage: Vec<Vec<u8>>,
+    /// Subscription identifiers of the delivery at hand.
+    pub(crate) ids: Vec<u32>,
+    /// Deliveries by shared subscriptions whose session is gone: others of the group should have them.
+    pub(crate) orphans: Vec<(Option<SessionKey>, Delivery)>,
+}
+
+impl Turn {
+    pub(crate) fn new(limits: Limits, stats: Arc<Stats>) -> Self {
+        Self {
+            limits,
+            stats,
+            frames: Frames::default(),
+            dirty: Vec::new(),
+            closes: Vec::new(),
+            events: Vec::new(),
+            storage: Vec::new(),
+            ids: Vec::new(),
+            orphans: Vec::new(),
+        }
+    }
+
+    /// Takes the memory of a drained buffer for the next one that needs some.
+    pub(crate) fn keep_storage(&mut self, storage: Vec<u8>) {
+        if (1..=STORAGE_BYTES_MAX).contains(&storage.capacity()) && self.storage.len() < STORAGE_MAX {
+            self.storage.push(storage);
+        }
+    }
+
+    pub(crate) fn count_sent(&self, kind: PacketKind, len: usize) {
+        self.stats.packets_sent[kind as usize].add(1);
+        self.stats.bytes_sent.add(len as u64);
+    }
+
+    /// Counts a message that a client does not get, and says so at most once a second.
+    pub(crate) fn dropped(
+        &mut self,
+        drops: &mut Drops,
+        client_id: &Arc<str>,
+        topic: &str,
+        why: Dropped,
+        now: Now,
+    ) {
+        match why {
+            Dropped::QueueFull => &self.stats.dropped_queue_full,
+            Dropped::Expired => &self.stats.dropped_expired,
+            Dropped::TooLarge => &self.stats.dropped_too_large,
+            Dropped::SlowReader => &self.stats.dropped_slow_reader,
+            Dropped::RetainedFull => &self.stats.dropped_retained_full,
+            Dropped::NotAllowed => &self.stats.dropped_not_allowed,
+        }
+        .add(1);
+        drops.unreported += 1;
+        let quiet = drops.reported_at.is_some_and(|at| now.ms_since(at) < DROP_EVENT_EVERY_MS);
+        if quiet && drops.why == Some(why) {
+            return;
+        }
+        self.events.push(Event::Dropped {
+            client_id: Arc::clone(client_id),
+            topic: topic.into(),
+            count: drops.unreported,
+            why,
+        });
+        *drops = Drops { unreported: 0, reported_at: Some(now), why: Some(why) };
+    }
+}
+
+/// A session's drops of one kind make one event in this time.
+const DROP_EVENT_EVERY_MS: u64 = 1000;
+
+/// Buffers larger than this are given back to the system.
+const STORAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Buffers kept for reuse.
+const STORAGE_MAX: usize = 256;

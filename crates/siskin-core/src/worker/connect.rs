@@ -1,0 +1,329 @@
+//! CONNECT: who comes in, to which session, and what it is told.
+
+use std::sync::Arc;
+
+use siskin_proto::delivery::{InboundAliases, OutboundAliases};
+use siskin_proto::{
+    ConnAck, Connect, DecodeError, Frame, Packet, PacketKind, Properties, PropertiesBuf, Property, Qos,
+    Reason, Version, decode_connect,
+};
+
+use super::Worker;
+use super::publish::{is_reserved, is_too_deep};
+use crate::cause::Cause;
+use crate::event::{Ended, Event};
+use crate::out_buffer::OutBuffer;
+use crate::session::{Connection, Session, SessionKey, StoredWill};
+use crate::time::Now;
+use crate::timer::Timer;
+
+/// What became of a first frame.
+#[derive(Debug)]
+pub enum Connected {
+    /// The connection belongs to this session now; its CONNACK waits to be written.
+    Accepted(SessionKey),
+    /// Send `reply`, which may be empty, and close.
+    Refused {
+        /// The last bytes for the peer.
+        reply: Vec<u8>,
+        /// Why.
+        cause: Cause,
+        /// The client id it gave, if it came that far.
+        client_id: Option<Arc<str>>,
+    },
+    /// The session is owned by another worker: hand it the transport and all unread bytes, this frame
+    /// first, and let it connect again.
+    Elsewhere {
+        /// The owner.
+        worker: u16,
+    },
+}
+
+/// What to send before closing a transport whose first bytes are no acceptable CONNECT. [MQTT-3.1.4-1]
+pub fn refuse_first(error: &DecodeError, version: Option<Version>) -> Vec<u8> {
+    match (error.reason(), version) {
+        // [MQTT-3.1.2-2] [MQTT5 3.1.2-2] In the old form, which clients of any version understand.
+        (Reason::UnsupportedProtocolVersion, _) => {
+            connack(Version::V3_1_1, Reason::UnsupportedProtocolVersion)
+        }
+        (reason, Some(Version::V5)) => connack(Version::V5, reason),
+        _ => Vec::new(),
+    }
+}
+
+fn connack(version: Version, reason: Reason) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // [MQTT-3.2.2-4] [MQTT5 3.2.2-6]
+    let packet = ConnAck { session_present: false, reason, properties: Properties::EMPTY };
+    packet.encode(version, &mut bytes);
+    bytes
+}
+
+/// What a CONNECT comes to before it is known whether a session waits for it.
+struct Terms {
+    expiry_s: u32,
+    keep_alive_s: u16,
+    receive_maximum: u16,
+    packet_size_max: u32,
+}
+
+impl Worker {
+    /// The first frame of a new transport, which its driver calls `connection`.
+    pub fn connect(&mut self, frame: Frame<'_>, connection: u32, now: Now) -> Connected {
+        let connect = match decode_connect(frame) {
+            Ok(connect) => connect,
+            Err(error) => {
+                self.turn.stats.refused.add(1);
+                let reply = refuse_first(&error, announced_version(frame));
+                return Connected::Refused { reply, cause: Cause::Malformed(error), client_id: None };
+            }
+        };
+        if let Some(reason) = self.refusal_of(&connect) {
+            self.turn.stats.refused.add(1);
+            let client_id = Some(Arc::from(connect.client_id));
+            let reply = connack(connect.version, reason);
+            return Connected::Refused { reply, cause: Cause::Refused(reason), client_id };
+        }
+        let assigned = connect.client_id.is_empty();
+        let client_id = match assigned {
+            true => self.shared.assign_client_id(),
+            false => Arc::from(connect.client_id),
+        };
+        let next = self.sessions.next_key();
+        let owner = self.shared.registry.claim(&client_id, next);
+        if let Some(owner) = owner
+            && owner.worker() != self.index
+        {
+            return Connected::Elsewhere { worker: owner.worker() };
+        }
+        let stats = Arc::clone(&self.turn.stats);
+        stats.packets_received[PacketKind::Connect as usize].add(1);
+        stats.bytes_received.add(frame.len as u64);
+        let session_present = owner.is_some_and(|key| self.prepare_session(key, connect.clean_start, now));
+        let key = match owner {
+            Some(key) if session_present => key,
+            _ => self.begin_session(&client_id, connect.version),
+        };
+        self.open(key, &connect, connection, session_present, assigned, now);
+        Connected::Accepted(key)
+    }
+
+    /// Why a CONNECT is refused.
+    fn refusal_of(&self, connect: &Connect<'_>) -> Option<Reason> {
+        let limits = &self.turn.limits;
+        // [MQTT5 4.12.0-1] No method is configured.
+        if connect.properties.authentication_method().is_some() {
+            return Some(Reason::BadAuthenticationMethod);
+        }
+        // [MQTT-3.1.3-8] and 3.1, which knows no empty client id at all.
+        let has_no_id = connect.client_id.is_empty();
+        if has_no_id
+            && (connect.version == Version::V3_1
+                || (connect.version == Version::V3_1_1 && !connect.clean_start))
+        {
+            return Some(Reason::ClientIdentifierNotValid);
+        }
+        let will = connect.will.as_ref()?;
+        if will.qos > limits.max_qos {
+            return Some(Reason::QosNotSupported); // [MQTT5 3.2.2-12]
+        }
+        if will.retain && !limits.retain_available {
+            return Some(Reason::RetainNotSupported); // [MQTT5 3.2.2-13]
+        }
+        if is_too_deep(will.topic.as_str(), limits.topic_levels_max) {
+            return Some(Reason::TopicNameInvalid);
+        }
+        is_reserved(will.topic.as_str()).then_some(Reason::NotAuthorized)
+    }
+
+    /// Ends the connection that the session still has, and the session if this CONNECT does not go on
+    /// with it. True if it does.
+    fn prepare_session(&mut self, key: SessionKey, clean_start: bool, now: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let was_connected = session.connection.is_some();
+        // [MQTT-3.1.4-2] [MQTT5 3.1.4-3]
+        if self.end_connection(key, Cause::TakenOver, now) {
+            self.turn.stats.sessions_taken_over.add(1);
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        if clean_start || (was_connected && !session.is_persistent()) {
+            // [MQTT-3.1.2-6] [MQTT5 3.1.2-4] [MQTT5 3.1.4-4] The will goes out as the session ends.
+            let why = if clean_start { Ended::CleanStart } else { Ended::Expired };
+            self.end_session(key, why, now);
+            return false;
+        }
+        session.due.disarm(Timer::SessionExpiry);
+        session.due.disarm(Timer::WillDelay);
+        match &session.will {
+            // [MQTT5 3.1.3-9] [MQTT5 3.1.2-8] The client is back before the delay was over.
+            Some(will) if will.delay_s > 0 => session.will = None,
+            Some(_) => self.publish_will(key, now),
+            None => {}
+        }
+        self.place_orphans(now);
+        true
+    }
+
+    /// A new session. [MQTT5 3.1.2-6]
+    fn begin_session(&mut self, client_id: &Arc<str>, version: Version) -> SessionKey {
+        let key = self.sessions.next_key();
+        self.shared.registry.set(client_id, key);
+        self.sessions.insert(Session::new(key, Arc::clone(client_id), version, &self.hasher));
+        self.turn.stats.sessions.add(1);
+        self.turn.stats.sessions_created.add(1);
+        key
+    }
+
+    /// Joins the transport to its session and answers.
+    fn open(
+        &mut self,
+        key: SessionKey,
+        connect: &Connect<'_>,
+        number: u32,
+        session_present: bool,
+        assigned: bool,
+        now: Now,
+    ) {
+        let terms = self.terms(connect);
+        let limits = &self.turn.limits;
+        let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
+        let properties = &connect.properties;
+        let outbound = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_alias_max_out);
+        // 3.x has no Receive Maximum: all ids may be open. [MQTT5 4.9.0-1]
+        let window = if connect.version.is_v5() { limits.receive_maximum } else { u16::MAX };
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.version = connect.version;
+        session.expiry_s = terms.expiry_s;
+        session.will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
+        session.sender.connected(terms.receive_maximum.min(limits.inflight_max));
+        session.receiver.connected(window);
+        let mut connection = Box::new(Connection {
+            number,
+            version: connect.version,
+            is_dirty: false,
+            problem_information: properties.request_problem_information().unwrap_or(true),
+            packet_size_max: terms.packet_size_max,
+            silence_ms_max,
+            received_at: now,
+            out: OutBuffer::default(),
+            inbound_aliases: InboundAliases::new(),
+            outbound_aliases: (outbound > 0).then(|| Box::new(OutboundAliases::new(outbound))),
+        });
+        if silence_ms_max > 0 {
+            self.wheel.arm(key, &mut session.due, Timer::KeepAlive, now.plus_ms(silence_ms_max));
+        }
+        let mut told = PropertiesBuf::new();
+        if connect.version.is_v5() {
+            let id = assigned.then_some(&*session.client_id);
+            tell(&mut told, connect, &terms, limits, id);
+        }
+        // [MQTT-3.2.2-2] [MQTT5 3.2.2-3] [MQTT-3.2.0-1] Before anything else.
+        let answer = ConnAck { session_present, reason: Reason::Success, properties: told.as_properties() };
+        let fits = connection.put(&mut self.turn, key, &Packet::ConnAck(answer));
+        let client_id = Arc::clone(&session.client_id);
+        session.connection = Some(connection);
+        self.connections += 1;
+        let stats = &self.turn.stats;
+        stats.connections.add(1);
+        stats.connected.add(1);
+        if session_present {
+            stats.sessions_resumed.add(1);
+        }
+        self.turn.events.push(Event::Connected {
+            client_id,
+            connection: number,
+            version: connect.version,
+            clean_start: connect.clean_start,
+            session_present,
+            keep_alive_s: terms.keep_alive_s,
+            expiry_s: terms.expiry_s,
+        });
+        if !fits {
+            // [MQTT5 3.1.2-24] A client that cannot even be told its terms.
+            self.end(key, Cause::Refused(Reason::PacketTooLarge), now);
+            return;
+        }
+        if session.shared > 0 {
+            self.set_online(key, true);
+        }
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.pump(&mut self.turn, &self.shared.retained, now);
+        }
+    }
+
+    fn terms(&self, connect: &Connect<'_>) -> Terms {
+        let limits = &self.turn.limits;
+        let properties = &connect.properties;
+        let wished_s = match (connect.version.is_v5(), connect.clean_start) {
+            (true, _) => properties.session_expiry_interval().unwrap_or(0),
+            (false, true) => 0, // [MQTT-3.1.2-6]
+            (false, false) => limits.session_expiry_s_v3,
+        };
+        let keep_alive_s = match connect.keep_alive_s {
+            0 if connect.version.is_v5() && limits.keep_alive_s_max < u16::MAX => limits.keep_alive_s_max,
+            wished if connect.version.is_v5() => wished.min(limits.keep_alive_s_max),
+            wished => wished, // 3.x cannot be told another.
+        };
+        Terms {
+            expiry_s: wished_s.min(limits.session_expiry_s_max),
+            keep_alive_s,
+            receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
+            packet_size_max: properties.maximum_packet_size().unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// What a 5.0 client is told: only what differs from what it asked or what the protocol assumes.
+fn tell(
+    told: &mut PropertiesBuf,
+    connect: &Connect<'_>,
+    terms: &Terms,
+    limits: &crate::limits::Limits,
+    assigned: Option<&str>,
+) {
+    if terms.expiry_s != connect.properties.session_expiry_interval().unwrap_or(0) {
+        told.push(Property::SessionExpiryInterval(terms.expiry_s));
+    }
+    if limits.receive_maximum != u16::MAX {
+        told.push(Property::ReceiveMaximum(limits.receive_maximum));
+    }
+    match limits.max_qos {
+        Qos::AtMostOnce => told.push(Property::MaximumQos(0)), // [MQTT5 3.2.2-9]
+        Qos::AtLeastOnce => told.push(Property::MaximumQos(1)),
+        Qos::ExactlyOnce => {}
+    }
+    if !limits.retain_available {
+        told.push(Property::RetainAvailable(false));
+    }
+    // Home Assistant's client refuses a CONNACK whose maximum is above the largest legal packet.
+    if limits.packet_size_max < PACKET_SIZE_LEGAL_MAX {
+        told.push(Property::MaximumPacketSize(limits.packet_size_max));
+    }
+    if let Some(id) = assigned {
+        told.push(Property::AssignedClientIdentifier(id)); // [MQTT5 3.1.3-7]
+    }
+    if limits.topic_alias_max > 0 {
+        told.push(Property::TopicAliasMaximum(limits.topic_alias_max));
+    }
+    if !limits.wildcard_available {
+        told.push(Property::WildcardSubscriptionAvailable(false));
+    }
+    if !limits.subscription_ids_available {
+        told.push(Property::SubscriptionIdentifierAvailable(false));
+    }
+    if !limits.shared_available {
+        told.push(Property::SharedSubscriptionAvailable(false));
+    }
+    if terms.keep_alive_s != connect.keep_alive_s {
+        told.push(Property::ServerKeepAlive(terms.keep_alive_s)); // [MQTT5 3.2.2-21]
+    }
+}
+
+/// The version that a first frame names, if it is a CONNECT that says `MQTT` at all.
+fn announced_version(frame: Frame<'_>) -> Option<Version> {
+    let is_v5 = frame.first == 0x10 && frame.body.starts_with(b"\x00\x04MQTT\x05");
+    is_v5.then_some(Version::V5)
+}
+
+/// 268,435,455 bytes behind a header of five.
+const PACKET_SIZE_LEGAL_MAX: u32 = 268_435_460;

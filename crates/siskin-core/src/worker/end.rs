@@ -1,0 +1,163 @@
+//! How connections and sessions end, and what becomes of their wills.
+//!
+//! ```text
+//! connection ends -> will: now, later, or withdrawn          [MQTT-3.1.2-8] [MQTT5 3.1.2-8]
+//!                 -> session: stays for its expiry interval, or ends
+//! session ends    -> a will still waiting is published now   [MQTT5 3.1.2-8]
+//! ```
+
+use std::sync::Arc;
+
+use siskin_proto::{Disconnect, Packet, Properties, PropertiesBuf, Property, Reason, TopicFilter};
+
+use super::{Close, Worker};
+use crate::cause::{Cause, Violation};
+use crate::event::{Ended, Event};
+use crate::message::Parts;
+use crate::session::{Session, SessionKey};
+use crate::time::Now;
+use crate::timer::Timer;
+
+impl Worker {
+    /// DISCONNECT from the client: changes what the end of the connection means, and causes it.
+    pub(super) fn handle_disconnect(&mut self, key: SessionKey, disconnect: &Disconnect<'_>) -> Cause {
+        let Some(session) = self.sessions.get_mut(key) else { return Cause::ConnectionLost };
+        if let Some(expiry_s) = disconnect.properties.session_expiry_interval() {
+            if session.expiry_s == 0 && expiry_s > 0 {
+                return Cause::Violation(Violation::SessionExpiryFromZero);
+            }
+            session.expiry_s = expiry_s.min(self.turn.limits.session_expiry_s_max);
+        }
+        // [MQTT-3.14.4-3] [MQTT5 3.14.4-3] Every other reason leaves the will in force.
+        if disconnect.reason == Reason::Success {
+            session.will = None;
+        }
+        Cause::ClientDisconnect(disconnect.reason)
+    }
+
+    /// Ends the connection of `key` for `cause`; the session lives on if it is meant to.
+    pub(super) fn end(&mut self, key: SessionKey, cause: Cause, now: Now) {
+        if !self.end_connection(key, cause, now) {
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (expiry_s, has_will) = (session.expiry_s, session.will.is_some());
+        let delay_s = session.will.as_ref().map_or(0, |will| will.delay_s);
+        if expiry_s == 0 {
+            self.end_session(key, Ended::Expired, now);
+            return;
+        }
+        if expiry_s != u32::MAX {
+            self.wheel.arm(key, &mut session.due, Timer::SessionExpiry, now.plus_s(expiry_s));
+        }
+        if has_will && delay_s > 0 {
+            self.wheel.arm(key, &mut session.due, Timer::WillDelay, now.plus_s(delay_s));
+        } else if has_will {
+            self.publish_will(key, now);
+        }
+        self.place_orphans(now);
+    }
+
+    /// Parts the connection from its session. False if there was none.
+    pub(super) fn end_connection(&mut self, key: SessionKey, cause: Cause, now: Now) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
+        let Some(mut connection) = session.connection.take() else { return false };
+        // [MQTT-3.14.4-1] 3.x knows no DISCONNECT from a server.
+        if connection.version.is_v5()
+            && let Some(reason) = cause.reason()
+        {
+            let mut text = PropertiesBuf::new();
+            text.push(Property::ReasonString(&cause.to_string()));
+            let properties = text.as_properties();
+            // [MQTT5 3.14.2-3]
+            if !connection.put(&mut self.turn, key, &Packet::Disconnect(Disconnect { reason, properties })) {
+                let properties = Properties::EMPTY;
+                connection.put(&mut self.turn, key, &Packet::Disconnect(Disconnect { reason, properties }));
+            }
+        }
+        session.sender.disconnected();
+        session.due.disarm(Timer::KeepAlive);
+        let client_id = Arc::clone(&session.client_id);
+        if session.shared > 0 {
+            self.set_online(key, false);
+            if let Some(session) = self.sessions.get_mut(key)
+                && session.is_persistent()
+            {
+                session.orphan_queue(&mut self.turn);
+            }
+        }
+        let number = connection.number;
+        self.turn.closes.push(Close { connection: number, out: connection.out, cause: cause.clone() });
+        self.turn.events.push(Event::Disconnected { client_id, connection: number, cause });
+        self.turn.stats.disconnected.add(1);
+        self.turn.stats.connections.sub(1);
+        self.connections -= 1;
+        let _ = now;
+        true
+    }
+
+    /// Ends the session `key` and forgets it. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
+    pub(super) fn end_session(&mut self, key: SessionKey, why: Ended, now: Now) {
+        self.publish_will(key, now);
+        let Some(mut session) = self.sessions.remove(key) else { return };
+        for text in session.subscriptions.keys() {
+            if let Ok(filter) = TopicFilter::parse(text) {
+                self.shared.router.unsubscribe(filter, key);
+            }
+        }
+        session.orphan_all(&mut self.turn);
+        self.shared.registry.release(&session.client_id, key);
+        let stats = &self.turn.stats;
+        stats.sessions.sub(1);
+        stats.sessions_terminated.add(1);
+        match why {
+            Ended::Expired if session.is_persistent() => stats.sessions_expired.add(1),
+            Ended::Expired => {}
+            Ended::CleanStart => stats.sessions_discarded.add(1),
+        }
+        if session.is_persistent() {
+            self.turn.events.push(Event::SessionEnded { client_id: session.client_id, why });
+        }
+        self.place_orphans(now);
+    }
+
+    /// Publishes the will of session `key`, if it has one, and forgets it. [MQTT-3.1.2-10]
+    pub(super) fn publish_will(&mut self, key: SessionKey, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.due.disarm(Timer::WillDelay);
+        let Some(will) = session.will.take() else { return };
+        let parts = Parts {
+            topic: &will.topic,
+            properties: will.properties(),
+            payload: &will.payload,
+            qos: will.qos,
+            retain: will.retain, // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
+            publisher: Some(key),
+            received_at: now,
+            expires_at: will.expiry_s.map(|s| now.plus_s(s)),
+            expiry_is_ours: false,
+        };
+        self.publish(parts, Some(&will.payload), false, now);
+    }
+
+    /// Publishes all wills as if every connection were lost now, before the broker stops.
+    pub fn publish_wills_for_shutdown(&mut self, now: Now) {
+        let is_due = |session: &&Session| session.will.as_ref().is_some_and(|will| will.delay_s == 0);
+        let keys: Vec<_> = self.sessions.iter().filter(is_due).map(|session| session.key).collect();
+        for key in keys {
+            self.publish_will(key, now);
+        }
+    }
+
+    /// Tells the groups that a member comes or goes.
+    pub(super) fn set_online(&mut self, key: SessionKey, is_online: bool) {
+        let Some(session) = self.sessions.get(key) else { return };
+        for text in session.subscriptions.keys() {
+            if let Ok(filter) = TopicFilter::parse(text)
+                && filter.share().is_some()
+            {
+                self.shared.router.set_online(filter, key, is_online);
+            }
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What one worker has for another, a batch a turn.
+
+use std::sync::Arc;
+
+use crate::message::Message;
+use crate::router::Subscriber;
+
+/// A batch for one worker. A message is named once, its receivers stand in one list.
+#[derive(Debug, Default)]
+pub struct Mail {
+    pub(super) deliveries: Vec<Envelope>,
+    pub(super) receivers: Vec<Subscriber>,
+}
+
+/// One message and how many of the batch's receivers are its own.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    pub(super) message: Arc<Message>,
+    pub(super) receivers: usize,
+    /// The shared subscription by which it goes to its one receiver.
+    pub(super) shared: Option<Arc<str>>,
+}
+
+impl Mail {
+    pub(super) fn push(
+        &mut self,
+        message: &Arc<Message>,
+        receivers: &[Subscriber],
+        shared: Option<Arc<str>>,
+    ) {
+        let message = Arc::clone(message);
+        self.deliveries.push(Envelope { message, receivers: receivers.len(), shared });
+        self.receivers.extend_from_slice(receivers);
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+}

@@ -1,0 +1,270 @@
+//! The broker as one thread sees it: the sessions it owns, and the corridor that a packet takes.
+//!
+//! A driver feeds frames, mail of other workers and time, and carries out what has gathered after each
+//! turn: bytes to write, connections to close, mail to hand over, events to log.
+
+mod acknowledge;
+mod connect;
+mod end;
+mod mail;
+mod publish;
+mod subscribe;
+mod system;
+
+use std::sync::Arc;
+
+use siskin_proto::{DecodeError, Frame, Packet, decode};
+
+pub use connect::{Connected, refuse_first};
+pub use mail::Mail;
+
+use crate::cause::{Cause, Violation};
+use crate::event::Event;
+use crate::hash::{Hasher, hasher};
+use crate::out_buffer::OutBuffer;
+use crate::route_cache::RouteCache;
+use crate::session::{SessionKey, Sessions};
+use crate::shared::Shared;
+use crate::time::Now;
+use crate::timer::{Timer, Wheel};
+pub use crate::turn::Close;
+use crate::turn::Turn;
+use system::System;
+
+/// The connection has ended; its [`Close`] waits in [`Worker::take_closes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ended;
+
+/// One worker: everything of the sessions it owns.
+#[derive(Debug)]
+pub struct Worker {
+    index: u16,
+    shared: Arc<Shared>,
+    hasher: Hasher,
+    sessions: Sessions,
+    turn: Turn,
+    routes: RouteCache,
+    wheel: Wheel,
+    mail: Vec<Mail>,
+    connections: usize,
+    /// The work of the whole broker that happens to be done by the first worker.
+    system: Option<System>,
+}
+
+impl Worker {
+    /// The worker `index` of the broker that `shared` makes up. `now` is when it starts.
+    pub fn new(index: u16, shared: Arc<Shared>, now: Now) -> Self {
+        let stats = Arc::clone(shared.stats(index));
+        Self {
+            index,
+            hasher: hasher(shared.seed),
+            sessions: Sessions::new(index),
+            turn: Turn::new(shared.limits.clone(), stats),
+            routes: RouteCache::new(shared.seed),
+            wheel: Wheel::default(),
+            mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
+            connections: 0,
+            system: (index == 0).then(|| System::new(&shared.limits, now)),
+            shared,
+        }
+    }
+
+    /// A frame of the connection of session `key`. After [`Ended`] nothing more of it is read.
+    pub fn handle(&mut self, key: SessionKey, frame: Frame<'_>, now: Now) -> Result<(), Ended> {
+        let Some(session) = self.sessions.get_mut(key) else { return Err(Ended) };
+        let Some(connection) = session.connection.as_deref_mut() else { return Err(Ended) };
+        connection.received_at = now;
+        let packet = match decode(frame, connection.version) {
+            Ok(packet) => packet,
+            Err(error) => {
+                self.end(key, Cause::Malformed(error), now);
+                return Err(Ended);
+            }
+        };
+        self.turn.stats.packets_received[packet.kind() as usize].add(1);
+        self.turn.stats.bytes_received.add(frame.len as u64);
+        match self.dispatch(key, &packet, now) {
+            Ok(()) => {}
+            Err(cause) => {
+                self.end(key, cause, now);
+                return Err(Ended);
+            }
+        }
+        self.check_reader(key, now)
+    }
+
+    fn dispatch(&mut self, key: SessionKey, packet: &Packet<'_>, now: Now) -> Result<(), Cause> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(key, publish, now),
+            Packet::PubAck(ack) => self.handle_puback(key, ack, now),
+            Packet::PubRec(ack) => self.handle_pubrec(key, ack, now),
+            Packet::PubRel(ack) => self.handle_pubrel(key, ack),
+            Packet::PubComp(ack) => self.handle_pubcomp(key, ack, now),
+            Packet::Subscribe(subscribe) => self.handle_subscribe(key, subscribe, now),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, unsubscribe),
+            // [MQTT-3.12.4-1]
+            Packet::PingReq(_) => self.answer(key, &Packet::PingResp(siskin_proto::PingResp)),
+            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(key, disconnect)),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => Err(Cause::Violation(Violation::SecondConnect)),
+            // [MQTT5 4.12.0-7]
+            Packet::Auth(_) => Err(Cause::Violation(Violation::AuthWithoutMethod)),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp(_) => {
+                Err(Cause::Violation(Violation::ServerPacket(packet.kind().name())))
+            }
+        }
+    }
+
+    /// The bytes that came are no frame: the connection ends.
+    pub fn reject(&mut self, key: SessionKey, error: DecodeError, now: Now) {
+        self.end(key, Cause::Malformed(error), now);
+    }
+
+    /// The transport `connection` of session `key` ended by itself.
+    pub fn lost(&mut self, key: SessionKey, connection: u32, cause: Cause, now: Now) {
+        let is_present = self
+            .sessions
+            .get(key)
+            .and_then(|session| session.connection.as_deref())
+            .is_some_and(|present| present.number == connection);
+        if is_present {
+            self.end(key, cause, now);
+        }
+    }
+
+    /// Ends the connection of session `key`, if it has one, as an operator may wish.
+    pub fn disconnect(&mut self, key: SessionKey, now: Now) {
+        self.end(key, Cause::Administrative, now);
+    }
+
+    /// Ends every connection because the broker stops. [MQTT5 3.14.2-1] 0x8B
+    pub fn disconnect_all(&mut self, now: Now) {
+        let keys: Vec<_> = self.sessions.iter().map(|session| session.key).collect();
+        for key in keys {
+            self.end(key, Cause::Shutdown, now);
+        }
+    }
+
+    /// The sessions with bytes to write and their connections, each once since last asked.
+    pub fn take_dirty(&mut self, into: &mut Vec<(SessionKey, u32)>) {
+        for (key, connection) in self.turn.dirty.drain(..) {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            let Some(present) = session.connection.as_deref_mut() else { continue };
+            if present.number == connection && present.is_dirty {
+                present.is_dirty = false;
+                into.push((key, connection));
+            }
+        }
+    }
+
+    /// What waits to be written to the connection of session `key`.
+    pub fn out(&mut self, key: SessionKey) -> Option<&mut OutBuffer> {
+        Some(&mut self.sessions.get_mut(key)?.connection.as_deref_mut()?.out)
+    }
+
+    /// The connection of session `key` took all its bytes: its buffer goes back, and what waited for
+    /// room goes on, which may make it dirty again.
+    pub fn drained(&mut self, key: SessionKey, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(connection) = session.connection.as_deref_mut() else { return };
+        if connection.out.is_empty() {
+            let storage = connection.out.take_storage();
+            self.turn.keep_storage(storage);
+        }
+        session.pump(&mut self.turn, &self.shared.retained, now);
+    }
+
+    /// The connections that have ended since last asked.
+    pub fn take_closes(&mut self, into: &mut Vec<Close>) {
+        into.append(&mut self.turn.closes);
+    }
+
+    /// What has gathered for `worker`, if anything.
+    pub fn take_mail(&mut self, worker: u16) -> Option<Mail> {
+        let mail = self.mail.get_mut(usize::from(worker))?;
+        (!mail.is_empty()).then(|| std::mem::take(mail))
+    }
+
+    /// What happened since last asked.
+    pub fn take_events(&mut self, into: &mut Vec<Event>) {
+        into.append(&mut self.turn.events);
+    }
+
+    /// When [`Self::tick`] is due next.
+    pub fn next_deadline(&self) -> Option<Now> {
+        let system = self.system.as_ref().and_then(System::next_deadline);
+        match (self.wheel.next(), system) {
+            (Some(timer), Some(system)) => Some(timer.min(system)),
+            (timer, system) => timer.or(system),
+        }
+    }
+
+    /// Does what has come due.
+    pub fn tick(&mut self, now: Now) {
+        while let Some((at, timers)) = self.wheel.expire(now) {
+            for (key, timer) in timers {
+                self.expire(key, timer, at, now);
+            }
+        }
+        self.tick_system(now);
+    }
+
+    fn expire(&mut self, key: SessionKey, timer: Timer, at: Now, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if !session.due.is_due(timer, at) {
+            return;
+        }
+        session.due.disarm(timer);
+        match timer {
+            Timer::KeepAlive => {
+                let Some(connection) = session.connection.as_deref() else { return };
+                let allowed_ms = connection.silence_ms_max;
+                let until = connection.received_at.plus_ms(allowed_ms);
+                if until > now {
+                    self.wheel.arm(key, &mut session.due, Timer::KeepAlive, until);
+                } else {
+                    // [MQTT-3.1.2-24] [MQTT5 3.1.2-22]
+                    self.end(key, Cause::KeepAlive { allowed_ms }, now);
+                }
+            }
+            Timer::WillDelay => self.publish_will(key, now),
+            Timer::SessionExpiry => self.end_session(key, crate::event::Ended::Expired, now),
+        }
+    }
+
+    /// How many connections are open on this worker.
+    pub fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// How many sessions this worker owns.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    fn answer(&mut self, key: SessionKey, packet: &Packet<'_>) -> Result<(), Cause> {
+        if let Some(connection) = self.sessions.get_mut(key).and_then(|s| s.connection.as_deref_mut()) {
+            connection.put(&mut self.turn, key, packet);
+        }
+        Ok(())
+    }
+
+    /// A client that sends but never reads would make us hold its answers for ever.
+    fn check_reader(&mut self, key: SessionKey, now: Now) -> Result<(), Ended> {
+        let Some(out) = self.out(key) else { return Err(Ended) };
+        let held = out.len_copied();
+        if held <= ANSWERS_BYTES_MAX + self.turn.limits.out_buffer_bytes_max {
+            return Ok(());
+        }
+        self.end(key, Cause::SlowReader, now);
+        Err(Ended)
+    }
+}
+
+/// Bytes of answers held for a client that does not read them, beyond its bound for messages.
+const ANSWERS_BYTES_MAX: usize = 1024 * 1024;

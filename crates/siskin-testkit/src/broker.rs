@@ -1,0 +1,749 @@
+//! A whole broker in memory, and clients that speak to it packet by packet.
+//!
+//! No socket, no thread, no clock: every effect of a packet is there when [`Client::send`] returns, and
+//! time moves only by [`Broker::advance_ms`]. With several workers their mail is carried at once.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use siskin_core::{
+    Cause, Close, Connected, Event, Limits, NodeInfo, Now, SessionKey, Shared, Totals, Worker, refuse_first,
+};
+use siskin_proto::{
+    Connect, FrameStatus, Packet, PacketId, Properties, PropertiesBuf, Property, PubAck, PubComp, PubRec,
+    PubRel, Publish, Qos, Reason, Subscribe, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe,
+    Version, Will, decode, frame,
+};
+
+/// A broker in memory. Clones are the same broker.
+#[derive(Clone)]
+pub struct Broker(Rc<RefCell<Inner>>);
+
+struct Inner {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    now: Now,
+    lines: Vec<Line>,
+    events: Vec<Event>,
+}
+
+/// One transport between a client and the broker.
+struct Line {
+    worker: usize,
+    key: Option<SessionKey>,
+    /// From the client, not yet a whole frame.
+    inbound: Vec<u8>,
+    /// To the client, not yet taken by the test.
+    outbound: VecDeque<u8>,
+    /// What one write may take; the rest waits as in a full socket.
+    room: usize,
+    end: Option<Cause>,
+}
+
+/// One client with one transport.
+pub struct Client {
+    broker: Broker,
+    line: usize,
+    version: Version,
+}
+
+/// A packet that a client received.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Received {
+    bytes: Vec<u8>,
+    version: Version,
+}
+
+/// A PUBLISH that a client received, by value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    /// The topic name; empty if only an alias came.
+    pub topic: String,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// The QoS it was sent at.
+    pub qos: Qos,
+    /// Whether it is said to be sent again.
+    pub dup: bool,
+    /// Whether it is said to be retained.
+    pub retain: bool,
+    /// Its packet id.
+    pub packet_id: Option<PacketId>,
+    properties: Vec<u8>,
+}
+
+impl Broker {
+    /// A broker of one worker with the product's limits, but for `$SYS`, which would only be in the way.
+    pub fn new() -> Self {
+        Self::with(1, Limits { sys_interval_s: 0, ..Limits::default() })
+    }
+
+    /// A broker of `workers` workers with these limits. New transports go to them in turn.
+    pub fn with(workers: u16, limits: Limits) -> Self {
+        let node = NodeInfo { name: "test".into(), version: "0.0.0".into(), started_unix_ms: 0 };
+        let shared = Shared::new(limits, workers, 7, node);
+        let now = Now::from_millis(1_000_000);
+        let workers = (0..workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
+        Self(Rc::new(RefCell::new(Inner { shared, workers, now, lines: Vec::new(), events: Vec::new() })))
+    }
+
+    /// The same with some limits changed.
+    pub fn limited(change: impl FnOnce(&mut Limits)) -> Self {
+        let mut limits = Limits { sys_interval_s: 0, ..Limits::default() };
+        change(&mut limits);
+        Self::with(1, limits)
+    }
+
+    /// A new transport whose client has not said anything yet.
+    pub fn open(&self, version: Version) -> Client {
+        let mut inner = self.0.borrow_mut();
+        let worker = inner.lines.len() % inner.workers.len();
+        let line = Line {
+            worker,
+            key: None,
+            inbound: Vec::new(),
+            outbound: VecDeque::new(),
+            room: usize::MAX,
+            end: None,
+        };
+        inner.lines.push(line);
+        Client { broker: self.clone(), line: inner.lines.len() - 1, version }
+    }
+
+    /// A client that is connected with clean start.
+    pub fn client(&self, version: Version, client_id: &str) -> Client {
+        self.client_with(version, client_id, |_| {}, &[])
+    }
+
+    /// A client whose session outlives its connection: 3.x without clean session, 5.0 for ever.
+    /// Says whether a session was present.
+    pub fn persistent(&self, version: Version, client_id: &str) -> (Client, bool) {
+        let mut client = self.open(version);
+        let session_present = client.connect_persistent(client_id);
+        (client, session_present)
+    }
+
+    /// A connected client whose CONNECT was changed by `change` and has these properties.
+    pub fn client_with(
+        &self,
+        version: Version,
+        client_id: &str,
+        change: impl FnOnce(&mut Connect<'_>),
+        properties: &[Property<'_>],
+    ) -> Client {
+        let mut client = self.open(version);
+        let connack = client.connect(client_id, change, properties);
+        assert_eq!(connack.reason(), Reason::Success, "{client_id} was not accepted");
+        client
+    }
+
+    /// Time goes on, and what comes due happens, in its order.
+    pub fn advance_ms(&self, ms: u64) {
+        let mut inner = self.0.borrow_mut();
+        let end = inner.now.plus_ms(ms);
+        loop {
+            let next = inner.workers.iter().filter_map(Worker::next_deadline).min();
+            match next.filter(|next| *next <= end) {
+                Some(next) => {
+                    inner.now = next.max(inner.now);
+                    let now = inner.now;
+                    for worker in &mut inner.workers {
+                        worker.tick(now);
+                    }
+                    inner.settle();
+                }
+                None => break,
+            }
+        }
+        inner.now = end;
+    }
+
+    /// Time goes on by seconds.
+    pub fn advance_s(&self, seconds: u64) {
+        self.advance_ms(seconds * 1000);
+    }
+
+    /// What has happened since last asked.
+    pub fn events(&self) -> Vec<Event> {
+        std::mem::take(&mut self.0.borrow_mut().events)
+    }
+
+    /// The counters of all workers.
+    pub fn totals(&self) -> Totals {
+        self.0.borrow().shared.totals()
+    }
+
+    /// What the workers share.
+    pub fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.0.borrow().shared)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.0.borrow().workers.iter().map(Worker::sessions).sum()
+    }
+
+    /// Stops as a broker does that was told to: wills first, then a DISCONNECT for everybody.
+    pub fn stop(&self) {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.now;
+        inner.workers.iter_mut().for_each(|worker| worker.publish_wills_for_shutdown(now));
+        inner.settle();
+        inner.workers.iter_mut().for_each(|worker| worker.disconnect_all(now));
+        inner.settle();
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Inner {
+    fn feed(&mut self, line: usize, bytes: &[u8]) {
+        if self.lines[line].end.is_some() {
+            return;
+        }
+        self.lines[line].inbound.extend_from_slice(bytes);
+        while self.take_frame(line) {}
+        self.settle();
+    }
+
+    /// Handles one whole frame of what the client has sent; false if there is none.
+    fn take_frame(&mut self, line: usize) -> bool {
+        let (index, key) = (self.lines[line].worker, self.lines[line].key);
+        let (now, limit) = (self.now, self.shared.limits().packet_size_max);
+        let worker = &mut self.workers[index];
+        let inbound = std::mem::take(&mut self.lines[line].inbound);
+        let mut used = 0;
+        match frame(&inbound, limit) {
+            Ok(FrameStatus::Incomplete { .. }) => {
+                self.lines[line].inbound = inbound;
+                return false;
+            }
+            Ok(FrameStatus::Complete(frame)) => match key {
+                Some(key) => {
+                    used = frame.len;
+                    if worker.handle(key, frame, now).is_err() {
+                        self.settle();
+                        return false;
+                    }
+                }
+                None => match worker.connect(frame, line as u32, now) {
+                    Connected::Accepted(key) => {
+                        used = frame.len;
+                        self.lines[line].key = Some(key);
+                    }
+                    Connected::Elsewhere { worker } => self.lines[line].worker = usize::from(worker),
+                    Connected::Refused { reply, cause, .. } => {
+                        self.lines[line].outbound.extend(reply);
+                        self.lines[line].end = Some(cause);
+                        return false;
+                    }
+                },
+            },
+            Err(error) => {
+                match key {
+                    Some(key) => worker.reject(key, error, now),
+                    None => {
+                        self.lines[line].outbound.extend(refuse_first(&error, None));
+                        self.lines[line].end = Some(Cause::Malformed(error));
+                    }
+                }
+                self.settle();
+                return false;
+            }
+        }
+        self.lines[line].inbound = inbound[used..].to_vec();
+        true
+    }
+
+    /// Carries mail and bytes until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            let mut has_moved = self.carry_mail();
+            for index in 0..self.workers.len() {
+                has_moved |= self.flush(index);
+            }
+            self.close();
+            if !has_moved {
+                break;
+            }
+        }
+        for worker in &mut self.workers {
+            worker.take_events(&mut self.events);
+        }
+    }
+
+    fn carry_mail(&mut self) -> bool {
+        let mut has_moved = false;
+        for from in 0..self.workers.len() {
+            for to in 0..self.workers.len() {
+                if let Some(mail) = self.workers[from].take_mail(to as u16) {
+                    self.workers[to].receive(mail, self.now);
+                    has_moved = true;
+                }
+            }
+        }
+        has_moved
+    }
+
+    fn flush(&mut self, index: usize) -> bool {
+        let worker = &mut self.workers[index];
+        let mut dirty = Vec::new();
+        worker.take_dirty(&mut dirty);
+        for (key, line) in &dirty {
+            let line = &mut self.lines[*line as usize];
+            let Some(out) = worker.out(*key) else { continue };
+            while !out.is_empty() && line.room > 0 {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = out.slices(&mut slices);
+                let mut written = 0;
+                for slice in &slices[..count] {
+                    let taken = slice.len().min(line.room - written);
+                    line.outbound.extend(&slice[..taken]);
+                    written += taken;
+                }
+                if line.room != usize::MAX {
+                    line.room -= written;
+                }
+                out.advance(written);
+            }
+            if out.is_empty() {
+                worker.drained(*key, self.now);
+            }
+        }
+        !dirty.is_empty()
+    }
+
+    fn close(&mut self) {
+        let mut closes = Vec::new();
+        for worker in &mut self.workers {
+            worker.take_closes(&mut closes);
+        }
+        for Close { connection, mut out, cause } in closes {
+            let line = &mut self.lines[connection as usize];
+            while !out.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = out.slices(&mut slices);
+                let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                line.outbound.extend(&bytes);
+                out.advance(bytes.len());
+            }
+            line.end = Some(cause);
+        }
+    }
+}
+
+impl Client {
+    /// Sends a packet.
+    pub fn send(&self, packet: &Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode(self.version, &mut bytes);
+        self.send_bytes(&bytes);
+    }
+
+    /// Sends bytes, whatever they are.
+    pub fn send_bytes(&self, bytes: &[u8]) {
+        self.broker.0.borrow_mut().feed(self.line, bytes);
+    }
+
+    /// Connects with clean start, after `change`, and returns the CONNACK.
+    pub fn connect(
+        &mut self,
+        client_id: &str,
+        change: impl FnOnce(&mut Connect<'_>),
+        properties: &[Property<'_>],
+    ) -> Received {
+        let properties = buffer(properties);
+        let mut connect = Connect {
+            version: self.version,
+            clean_start: true,
+            keep_alive_s: 0,
+            client_id,
+            will: None,
+            user_name: None,
+            password: None,
+            properties: properties.as_properties(),
+            bridge: false,
+        };
+        change(&mut connect);
+        self.send(&Packet::Connect(connect));
+        self.receive()
+    }
+
+    /// Connects to a session that lasts; says whether there was one.
+    pub fn connect_persistent(&mut self, client_id: &str) -> bool {
+        let expiry = [Property::SessionExpiryInterval(u32::MAX)];
+        let properties: &[_] = if self.version.is_v5() { &expiry } else { &[] };
+        let connack = self.connect(client_id, |connect| connect.clean_start = false, properties);
+        assert_eq!(connack.reason(), Reason::Success);
+        connack.session_present()
+    }
+
+    /// The next packet that came, if any.
+    pub fn try_receive(&self) -> Option<Received> {
+        let mut inner = self.broker.0.borrow_mut();
+        let outbound = &mut inner.lines[self.line].outbound;
+        let bytes = outbound.make_contiguous();
+        let len = match frame(bytes, u32::MAX).expect("the broker sends whole frames") {
+            FrameStatus::Complete(frame) => frame.len,
+            FrameStatus::Incomplete { .. } => return None,
+        };
+        Some(Received { bytes: outbound.drain(..len).collect(), version: self.version })
+    }
+
+    /// The next packet, which must be there.
+    #[track_caller]
+    pub fn receive(&self) -> Received {
+        match self.try_receive() {
+            Some(received) => received,
+            None => panic!("nothing came; closed: {:?}", self.end()),
+        }
+    }
+
+    /// The next packet, which must be a PUBLISH.
+    #[track_caller]
+    pub fn receive_publish(&self) -> Delivered {
+        self.receive().publish()
+    }
+
+    /// Everything that came.
+    pub fn receive_all(&self) -> Vec<Received> {
+        std::iter::from_fn(|| self.try_receive()).collect()
+    }
+
+    /// All PUBLISH packets that came; anything else fails.
+    #[track_caller]
+    pub fn receive_publishes(&self) -> Vec<Delivered> {
+        self.receive_all().iter().map(Received::publish).collect()
+    }
+
+    /// Nothing came, and the connection stands.
+    #[track_caller]
+    pub fn expect_nothing(&self) {
+        if let Some(received) = self.try_receive() {
+            panic!("{received:?} came");
+        }
+        assert_eq!(self.end(), None);
+    }
+
+    /// The broker closed the connection after it sent nothing.
+    #[track_caller]
+    pub fn expect_closed(&self) {
+        assert_eq!(self.try_receive(), None, "a packet before the end");
+        assert!(self.end().is_some(), "the connection stands");
+    }
+
+    /// The broker sent DISCONNECT with this reason and closed; for 3.x it only closed.
+    #[track_caller]
+    pub fn expect_disconnect(&self, reason: Reason) {
+        if self.version.is_v5() {
+            let received = self.receive();
+            match received.packet() {
+                Packet::Disconnect(disconnect) => assert_eq!(disconnect.reason, reason),
+                other => panic!("{other:?} came instead of a DISCONNECT"),
+            }
+        }
+        self.expect_closed();
+    }
+
+    /// Why the broker closed the connection, if it did.
+    pub fn end(&self) -> Option<Cause> {
+        self.broker.0.borrow().lines[self.line].end.clone()
+    }
+
+    /// The transport breaks.
+    pub fn cut(&self) {
+        let mut inner = self.broker.0.borrow_mut();
+        let (worker, key, now) = (inner.lines[self.line].worker, inner.lines[self.line].key, inner.now);
+        if let Some(key) = key {
+            inner.workers[worker].lost(key, self.line as u32, Cause::ConnectionLost, now);
+        }
+        inner.settle();
+    }
+
+    /// Leaves with DISCONNECT 0x00.
+    pub fn disconnect(&self) {
+        self.disconnect_with(Reason::Success, &[]);
+    }
+
+    /// Leaves with DISCONNECT of this reason and these properties.
+    pub fn disconnect_with(&self, reason: Reason, properties: &[Property<'_>]) {
+        let properties = buffer(properties);
+        let properties = properties.as_properties();
+        self.send(&Packet::Disconnect(siskin_proto::Disconnect { reason, properties }));
+    }
+
+    /// From now on only `bytes` more are taken from the broker, as by a reader that stops.
+    pub fn stall_after(&self, bytes: usize) {
+        self.broker.0.borrow_mut().lines[self.line].room = bytes;
+    }
+
+    /// Reads on after [`Self::stall_after`].
+    pub fn resume(&self) {
+        let mut inner = self.broker.0.borrow_mut();
+        inner.lines[self.line].room = usize::MAX;
+        let (worker, key, now) = (inner.lines[self.line].worker, inner.lines[self.line].key, inner.now);
+        let Some(key) = key else { return };
+        let mut bytes = Vec::new();
+        if let Some(out) = inner.workers[worker].out(key) {
+            while !out.is_empty() {
+                let mut slices = [IoSlice::new(&[]); 8];
+                let count = out.slices(&mut slices);
+                let portion: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                out.advance(portion.len());
+                bytes.extend(portion);
+            }
+        }
+        inner.lines[self.line].outbound.extend(bytes);
+        inner.workers[worker].drained(key, now);
+        inner.settle();
+    }
+
+    /// Subscribes and returns the reason code.
+    #[track_caller]
+    pub fn subscribe(&self, filter: &str, qos: Qos) -> Reason {
+        self.subscribe_with(filter, SubscriptionOptions { qos, ..Default::default() }, &[])
+    }
+
+    /// Subscribes with options and properties and returns the reason code. What came before the SUBACK
+    /// must have been received.
+    #[track_caller]
+    pub fn subscribe_with(
+        &self,
+        filter: &str,
+        options: SubscriptionOptions,
+        properties: &[Property<'_>],
+    ) -> Reason {
+        let properties = buffer(properties);
+        self.send(&Packet::Subscribe(Subscribe {
+            packet_id: id(1),
+            properties: properties.as_properties(),
+            filters: vec![(TopicFilter::parse(filter).expect("a legal filter"), options)],
+        }));
+        let received = self.receive();
+        match received.packet() {
+            Packet::SubAck(suback) => suback.reasons[0],
+            other => panic!("{other:?} came instead of a SUBACK"),
+        }
+    }
+
+    /// Unsubscribes; the reason code, which 3.x does not have.
+    #[track_caller]
+    pub fn unsubscribe(&self, filter: &str) -> Option<Reason> {
+        self.send(&Packet::Unsubscribe(Unsubscribe {
+            packet_id: id(1),
+            properties: Properties::EMPTY,
+            filters: vec![TopicFilter::parse(filter).expect("a legal filter")],
+        }));
+        let received = self.receive();
+        match received.packet() {
+            Packet::UnsubAck(unsuback) => unsuback.reasons.first().copied(),
+            other => panic!("{other:?} came instead of an UNSUBACK"),
+        }
+    }
+
+    /// Publishes to the end of the exchange and returns the reason code of its first answer.
+    #[track_caller]
+    pub fn publish(&self, topic: &str, payload: &[u8], qos: Qos) -> Reason {
+        self.publish_with(topic, payload, qos, false, &[])
+    }
+
+    /// Publishes with RETAIN 1.
+    #[track_caller]
+    pub fn retain(&self, topic: &str, payload: &[u8], qos: Qos) -> Reason {
+        self.publish_with(topic, payload, qos, true, &[])
+    }
+
+    /// Publishes to the end of the exchange and returns the reason code of its first answer.
+    #[track_caller]
+    pub fn publish_with(
+        &self,
+        topic: &str,
+        payload: &[u8],
+        qos: Qos,
+        retain: bool,
+        properties: &[Property<'_>],
+    ) -> Reason {
+        let properties = buffer(properties);
+        let packet_id = (qos > Qos::AtMostOnce).then(|| id(60_000));
+        self.send(&Packet::Publish(Publish {
+            dup: false,
+            qos,
+            retain,
+            topic: (!topic.is_empty()).then(|| TopicName::parse(topic).expect("a legal topic")),
+            packet_id,
+            properties: properties.as_properties(),
+            payload,
+        }));
+        match qos {
+            Qos::AtMostOnce => Reason::Success,
+            Qos::AtLeastOnce => self.take_answer(),
+            Qos::ExactlyOnce => {
+                let reason = self.take_answer();
+                if !reason.is_error() {
+                    self.pubrel(id(60_000));
+                    assert_eq!(self.take_answer(), Reason::Success, "PUBCOMP");
+                }
+                reason
+            }
+        }
+    }
+
+    /// The reason of the answer to id 60000, which may stand among messages for this client.
+    #[track_caller]
+    fn take_answer(&self) -> Reason {
+        let received = self.receive_all();
+        let mut answer = None;
+        let mut rest = Vec::new();
+        for received in received {
+            match received.packet() {
+                Packet::PubAck(PubAck { packet_id, reason, .. })
+                | Packet::PubRec(PubRec { packet_id, reason, .. })
+                | Packet::PubComp(PubComp { packet_id, reason, .. })
+                    if packet_id == id(60_000) && answer.is_none() =>
+                {
+                    answer = Some(reason);
+                }
+                _ => rest.extend(received.bytes),
+            }
+        }
+        self.broker.0.borrow_mut().lines[self.line].outbound.extend(rest);
+        answer.unwrap_or_else(|| panic!("no answer came; closed: {:?}", self.end()))
+    }
+
+    /// Sends PUBACK.
+    pub fn puback(&self, packet_id: PacketId) {
+        let (reason, properties) = (Reason::Success, Properties::EMPTY);
+        self.send(&Packet::PubAck(PubAck { packet_id, reason, properties }));
+    }
+
+    /// Sends PUBREC.
+    pub fn pubrec(&self, packet_id: PacketId) {
+        self.pubrec_with(packet_id, Reason::Success);
+    }
+
+    /// Sends PUBREC with a reason.
+    pub fn pubrec_with(&self, packet_id: PacketId, reason: Reason) {
+        self.send(&Packet::PubRec(PubRec { packet_id, reason, properties: Properties::EMPTY }));
+    }
+
+    /// Sends PUBREL.
+    pub fn pubrel(&self, packet_id: PacketId) {
+        let (reason, properties) = (Reason::Success, Properties::EMPTY);
+        self.send(&Packet::PubRel(PubRel { packet_id, reason, properties }));
+    }
+
+    /// Sends PUBCOMP.
+    pub fn pubcomp(&self, packet_id: PacketId) {
+        let (reason, properties) = (Reason::Success, Properties::EMPTY);
+        self.send(&Packet::PubComp(PubComp { packet_id, reason, properties }));
+    }
+
+    /// Acknowledges a message to the end of its exchange.
+    #[track_caller]
+    pub fn acknowledge(&self, delivered: &Delivered) {
+        match (delivered.qos, delivered.packet_id) {
+            (Qos::AtLeastOnce, Some(id)) => self.puback(id),
+            (Qos::ExactlyOnce, Some(id)) => {
+                self.pubrec(id);
+                let release = self.receive();
+                assert!(matches!(release.packet(), Packet::PubRel(_)), "{release:?} instead of PUBREL");
+                self.pubcomp(id);
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Received {
+    /// The packet, decoded.
+    pub fn packet(&self) -> Packet<'_> {
+        let Ok(FrameStatus::Complete(frame)) = frame(&self.bytes, u32::MAX) else {
+            panic!("a whole frame was cut out")
+        };
+        decode(frame, self.version).expect("the broker sends packets that decode")
+    }
+
+    /// The packet as it was on the wire.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The PUBLISH it must be.
+    #[track_caller]
+    pub fn publish(&self) -> Delivered {
+        match self.packet() {
+            Packet::Publish(publish) => Delivered {
+                topic: publish.topic.map_or("", |topic| topic.as_str()).to_owned(),
+                payload: publish.payload.to_vec(),
+                qos: publish.qos,
+                dup: publish.dup,
+                retain: publish.retain,
+                packet_id: publish.packet_id,
+                properties: publish.properties.raw().to_vec(),
+            },
+            other => panic!("{other:?} came instead of a PUBLISH"),
+        }
+    }
+
+    /// The reason code it carries; of a 3.x CONNACK the nearest one.
+    #[track_caller]
+    pub fn reason(&self) -> Reason {
+        match self.packet() {
+            Packet::ConnAck(p) => p.reason,
+            Packet::PubAck(p) => p.reason,
+            Packet::PubRec(p) => p.reason,
+            Packet::PubRel(p) => p.reason,
+            Packet::PubComp(p) => p.reason,
+            Packet::Disconnect(p) => p.reason,
+            Packet::Auth(p) => p.reason,
+            other => panic!("{other:?} has no one reason"),
+        }
+    }
+
+    /// Session present of the CONNACK it must be.
+    #[track_caller]
+    pub fn session_present(&self) -> bool {
+        match self.packet() {
+            Packet::ConnAck(connack) => connack.session_present,
+            other => panic!("{other:?} came instead of a CONNACK"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Received {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.packet().fmt(f)
+    }
+}
+
+impl Delivered {
+    /// Its properties.
+    pub fn properties(&self) -> Properties<'_> {
+        Properties::from_valid_raw(&self.properties)
+    }
+}
+
+/// The packet id `id`, which is not 0.
+pub fn id(id: u16) -> PacketId {
+    PacketId::new(id).expect("packet ids in tests are not 0")
+}
+
+/// Properties in a row.
+pub fn buffer(properties: &[Property<'_>]) -> PropertiesBuf {
+    let mut buffer = PropertiesBuf::new();
+    properties.iter().for_each(|property| buffer.push(*property));
+    buffer
+}
+
+/// A will for tests.
+pub fn will<'a>(topic: &'a str, payload: &'a [u8], qos: Qos) -> Will<'a> {
+    let topic = TopicName::parse(topic).expect("a legal topic");
+    Will { topic, payload, qos, retain: false, properties: Properties::EMPTY }
+}

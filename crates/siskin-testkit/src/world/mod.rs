@@ -1,0 +1,274 @@
+//! A world in which everything goes wrong that can: links delay, stall and break, clients come back
+//! under the same id before the broker has noticed that they left, workers' mail is late. One seed makes
+//! one history, always the same.
+//!
+//! What must hold is checked after every step, and the rest when the world has come to peace: see
+//! [`Ledger`].
+
+mod client;
+mod ledger;
+mod link;
+mod random;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use siskin_core::{Cause, Limits, Mail, NodeInfo, Now, Shared, Worker};
+use siskin_proto::Version;
+
+use client::SimClient;
+pub use ledger::Ledger;
+use link::Link;
+pub use random::Random;
+
+/// What kind of world a seed makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Workers of the broker.
+    pub workers: u16,
+    /// Clients whose sessions last.
+    pub persistent: usize,
+    /// Clients whose sessions end with their connections.
+    pub passing: usize,
+    /// Steps before the world comes to peace.
+    pub steps: usize,
+}
+
+/// One world.
+pub struct World {
+    random: Random,
+    now: Now,
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    /// Mail under way, by sender and receiver, in order.
+    mail: Vec<VecDeque<Mail>>,
+    links: Vec<Link>,
+    clients: Vec<SimClient>,
+    ledger: Ledger,
+}
+
+/// Runs the world of `seed` to its end.
+///
+/// # Panics
+///
+/// If anything that must hold does not; the message names the seed.
+pub fn run(seed: u64) -> Ledger {
+    let mut random = Random::new(seed);
+    let shape = Shape {
+        workers: random.between(1, 3) as u16,
+        persistent: random.between(2, 5) as usize,
+        passing: random.between(0, 2) as usize,
+        steps: random.between(100, 500) as usize,
+    };
+    let mut world = World::new(random, shape);
+    for step in 0..shape.steps {
+        world.step();
+        world.ledger.assert_step(seed, step, &world.clients);
+    }
+    world.make_peace();
+    world.ledger.assert_end(seed, &world.clients, &world.shared.totals());
+    world.ledger
+}
+
+impl World {
+    fn new(mut random: Random, shape: Shape) -> Self {
+        let limits = Limits {
+            sys_interval_s: 0,
+            inflight_max: random.between(1, 20) as u16,
+            receive_maximum: random.between(1, 20) as u16,
+            out_buffer_bytes_max: random.between(200, 4000) as usize,
+            topic_alias_max: random.between(0, 4) as u16,
+            ..Limits::default()
+        };
+        let node = NodeInfo { name: "world".into(), version: String::new(), started_unix_ms: 0 };
+        let shared = Shared::new(limits, shape.workers, random.next(), node);
+        let now = Now::from_millis(1000);
+        let workers: Vec<_> =
+            (0..shape.workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
+        let clients = (0..shape.persistent + shape.passing)
+            .map(|number| SimClient::new(number, number < shape.persistent, &mut random))
+            .collect();
+        let pairs = workers.len() * workers.len();
+        let mail = (0..pairs).map(|_| VecDeque::new()).collect();
+        Self { random, now, shared, workers, mail, links: Vec::new(), clients, ledger: Ledger::default() }
+    }
+
+    /// One thing happens.
+    fn step(&mut self) {
+        let client = self.random.below(self.clients.len());
+        match self.random.below(100) {
+            0..34 => self.carry_up(client),
+            34..62 => self.carry_down(client),
+            62..74 => self.clients[client].publish(&mut self.random, &mut self.ledger, &mut self.links),
+            74..84 => self.clients[client].acknowledge(&mut self.random, &mut self.links),
+            84..86 => self.cut(client),
+            86..92 => self.connect(client),
+            92..97 => {
+                let pair = self.random.below(self.mail.len());
+                self.deliver_mail(pair);
+            }
+            _ => self.pass_time(),
+        }
+    }
+
+    /// Some bytes from the client reach the broker.
+    fn carry_up(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link else { return };
+        let most = self.random.between(1, 60) as usize;
+        let bytes = self.links[link].take_up(most);
+        self.feed(link, &bytes);
+    }
+
+    fn feed(&mut self, link: usize, bytes: &[u8]) {
+        self.links[link].inbound.extend_from_slice(bytes);
+        loop {
+            let worker = &mut self.workers[self.links[link].worker];
+            if !link::take_frame(&mut self.links, link, worker, self.now) {
+                break;
+            }
+        }
+        self.flush();
+    }
+
+    /// Some bytes from the broker reach the client.
+    fn carry_down(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link else { return };
+        let most = self.random.between(1, 200) as usize;
+        let bytes = self.links[link].take_down(most);
+        self.clients[client].receive(&bytes, &mut self.links, &mut self.ledger);
+        self.unblock(link);
+    }
+
+    /// The link breaks: what is under way on it is lost. The broker may learn of it much later.
+    fn cut(&mut self, client: usize) {
+        let Some(link) = self.clients[client].link.take() else { return };
+        self.clients[client].disconnected();
+        self.links[link].down.clear();
+        if self.random.chance(50) {
+            self.lose(link);
+        }
+    }
+
+    fn lose(&mut self, link: usize) {
+        let Link { worker, key, .. } = self.links[link];
+        if let Some(key) = key {
+            self.workers[worker].lost(key, link as u32, Cause::ConnectionLost, self.now);
+        }
+        self.links[link].is_open = false;
+        self.flush();
+    }
+
+    /// The client connects, maybe while the broker still believes in its last connection.
+    fn connect(&mut self, client: usize) {
+        if self.clients[client].link.is_some() {
+            if !self.random.chance(20) {
+                return;
+            }
+            self.clients[client].disconnected();
+        }
+        let worker = self.random.below(self.workers.len());
+        let room = self.random.between(100, 3000) as usize;
+        self.links.push(Link::new(worker, room));
+        self.clients[client].connect(self.links.len() - 1, &mut self.links);
+    }
+
+    fn deliver_mail(&mut self, pair: usize) {
+        if let Some(mail) = self.mail[pair].pop_front() {
+            let to = pair % self.workers.len();
+            self.workers[to].receive(mail, self.now);
+            self.flush();
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.now = self.now.plus_ms(self.random.between(1, 2000));
+        for worker in &mut self.workers {
+            worker.tick(self.now);
+        }
+        self.flush();
+    }
+
+    /// Carries out what the workers have gathered: bytes into links as far as there is room, mail under
+    /// way, connections closed.
+    fn flush(&mut self) {
+        for index in 0..self.workers.len() {
+            let mut dirty = Vec::new();
+            self.workers[index].take_dirty(&mut dirty);
+            for (key, number) in dirty {
+                link::write(&mut self.links[number as usize], &mut self.workers[index], key, self.now);
+            }
+            for to in 0..self.workers.len() {
+                if let Some(mail) = self.workers[index].take_mail(to as u16) {
+                    self.mail[index * self.workers.len() + to].push_back(mail);
+                }
+            }
+            let mut closes = Vec::new();
+            self.workers[index].take_closes(&mut closes);
+            for close in closes {
+                self.links[close.connection as usize].close(close.out);
+            }
+            self.workers[index].take_events(&mut Vec::new());
+        }
+    }
+
+    fn unblock(&mut self, link: usize) {
+        let Link { worker, key, is_open, .. } = self.links[link];
+        if let (Some(key), true) = (key, is_open) {
+            link::write(&mut self.links[link], &mut self.workers[worker], key, self.now);
+            self.flush();
+        }
+    }
+
+    /// Everybody who lasts comes back, all links work, and everything runs until nothing moves.
+    fn make_peace(&mut self) {
+        for client in 0..self.clients.len() {
+            if self.clients[client].is_persistent {
+                if self.clients[client].link.is_none() {
+                    self.connect(client);
+                }
+            } else if let Some(link) = self.clients[client].link.take() {
+                self.clients[client].disconnected();
+                self.lose(link);
+            }
+        }
+        for _ in 0..100_000 {
+            if !self.carry_everything() {
+                return;
+            }
+        }
+        panic!("the world finds no peace");
+    }
+
+    fn carry_everything(&mut self) -> bool {
+        let mut has_moved = false;
+        for pair in 0..self.mail.len() {
+            while !self.mail[pair].is_empty() {
+                self.deliver_mail(pair);
+                has_moved = true;
+            }
+        }
+        for client in 0..self.clients.len() {
+            let Some(link) = self.clients[client].link else {
+                if self.clients[client].is_persistent {
+                    self.connect(client);
+                    has_moved = true;
+                }
+                continue;
+            };
+            let up = self.links[link].take_up(usize::MAX);
+            has_moved |= !up.is_empty();
+            self.feed(link, &up);
+            let down = self.links[link].take_down(usize::MAX);
+            has_moved |= !down.is_empty();
+            self.clients[client].receive(&down, &mut self.links, &mut self.ledger);
+            self.unblock(link);
+            has_moved |= self.clients[client].acknowledge_all(&mut self.links);
+        }
+        has_moved
+    }
+}
+
+/// The version that a client of a world speaks.
+fn version(random: &mut Random) -> Version {
+    [Version::V3_1, Version::V3_1_1, Version::V5][random.below(3)]
+}
