@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use siskin_core::Totals;
+use siskin_core::{Cause, Totals};
 use siskin_proto::Qos;
 
 use super::client::SimClient;
@@ -78,6 +78,13 @@ impl Ledger {
             self.fail(format!("client{client} got {note:?} for the first time after {last}"));
         } else {
             *last = note.sequence;
+        }
+    }
+
+    /// The broker closed a connection. Clients of the world give it no reason to.
+    pub(super) fn closed(&mut self, cause: &Cause) {
+        if !matches!(cause, Cause::TakenOver | Cause::ConnectionLost) {
+            self.fail(format!("the broker closed a connection: {cause}"));
         }
     }
 

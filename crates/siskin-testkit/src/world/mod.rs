@@ -205,6 +205,7 @@ impl World {
             let mut closes = Vec::new();
             self.workers[index].take_closes(&mut closes);
             for close in closes {
+                self.ledger.closed(&close.cause);
                 self.links[close.connection as usize].close(close.out);
             }
             self.workers[index].take_events(&mut Vec::new());
@@ -226,8 +227,13 @@ impl World {
                 if self.clients[client].link.is_none() {
                     self.connect(client);
                 }
-            } else if let Some(link) = self.clients[client].link.take() {
+            } else if self.clients[client].link.is_some() {
                 self.clients[client].disconnected();
+            }
+        }
+        // The broker learns of every link that is gone.
+        for link in 0..self.links.len() {
+            if self.links[link].is_open && self.clients.iter().all(|client| client.link != Some(link)) {
                 self.lose(link);
             }
         }
