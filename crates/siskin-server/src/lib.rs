@@ -1,1 +1,31 @@
-//! placeholder
+//! The I/O of the broker: threads, sockets, configuration. What a packet means is decided in
+//! `siskin-core`; this crate feeds it bytes and time, and carries out what comes back.
+//!
+//! - [`settings`] is what a user may write, each setting defined once; [`Config`] is what we shall do.
+//! - [`Server`] binds, starts one thread per worker, and stops them in good order.
+//! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
+//! - `mailbox` is how anything gets from one thread to another.
+//!
+//! ```no_run
+//! use siskin_server::{Config, Server};
+//!
+//! let server = Server::start(Config::default())?;
+//! println!("listening on {:?}", server.addresses());
+//! server.stop();
+//! # Ok::<(), siskin_server::StartError>(())
+//! ```
+
+pub mod config;
+pub mod settings;
+
+mod clock;
+mod listener;
+mod mailbox;
+mod open_files;
+mod report;
+mod server;
+mod throttle;
+mod worker;
+
+pub use config::Config;
+pub use server::{Server, StartError};

@@ -1,8 +1,22 @@
+//! `siskin check`: what the broker would do with a configuration, without doing it.
+
+use std::io::Write as _;
 use std::process::ExitCode;
 
-#[derive(clap::Args)]
-pub(crate) struct Args {}
+use super::flags::Source;
 
-pub(crate) fn run(_args: Args) -> ExitCode {
-    ExitCode::SUCCESS
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    source: Source,
+}
+
+/// Prints the whole configuration as a file that says the same, or what is wrong with it.
+pub(crate) fn run(args: Args) -> ExitCode {
+    let (written, code) = match args.source.resolve() {
+        Ok(config) => (std::io::stdout().write_all(config.to_toml().as_bytes()), ExitCode::SUCCESS),
+        Err(mistakes) => (std::io::stderr().write_all(mistakes.as_bytes()), ExitCode::FAILURE),
+    };
+    // Nobody reads what we write: there is nobody left to tell, but the status.
+    if written.is_ok() { code } else { ExitCode::FAILURE }
 }

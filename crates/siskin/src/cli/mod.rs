@@ -1,6 +1,9 @@
 //! The command line: which subcommands there are. Each has a file with its `Args` and its `run`.
 
 mod check;
+mod client;
+mod flags;
+mod log;
 mod publish;
 mod serve;
 mod subscribe;

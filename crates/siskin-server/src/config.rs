@@ -1,0 +1,106 @@
+//! What the broker shall do: every value decided, nothing left to default.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use siskin_core::Limits;
+
+/// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The node's name: one level of a topic, it stands in `$SYS/brokers/NAME/...`.
+    pub node_name: String,
+    /// Threads that own sessions and connections, 0 for one per core.
+    pub workers: u16,
+    /// Where to listen. Port 0 is a free port of the system's choice.
+    pub listeners: Vec<SocketAddr>,
+    /// What the log shows, and how.
+    pub log: Log,
+    /// What one transport may cost before and after it is a session's.
+    pub transport: TransportLimits,
+    /// What clients may do once they are connected.
+    pub limits: Limits,
+}
+
+/// What the log shows, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least grave lines that are shown.
+    pub level: LogLevel,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+/// How grave a log line is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Something does not work.
+    Error,
+    /// Somebody should look at this some day.
+    Warn,
+    /// What an operator wants to know: listeners, clients that come and go.
+    Info,
+    /// What explains a single client's trouble.
+    Debug,
+    /// What explains the broker's own.
+    Trace,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// A sentence with a time before and details after it.
+    Human,
+    /// One JSON object.
+    Json,
+}
+
+/// Limits on transports, kept by the driver; those on clients are the core's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportLimits {
+    /// Connections open at once, 0 for as many as there are open files. One more is closed at once.
+    pub connections_max: u32,
+    /// New connections in one second, 0 for any number. Those above it wait in the listener's backlog.
+    pub connect_rate_max: u32,
+    /// Milliseconds from the transport's beginning to a whole CONNECT. Then it is closed.
+    pub connect_timeout_ms: u64,
+    /// Milliseconds that an ended connection has to take its last bytes. Then they are dropped.
+    pub close_timeout_ms: u64,
+}
+
+/// The port of MQTT without TLS.
+pub const PORT: u16 = 1883;
+
+/// The addresses to listen on if nobody says otherwise: this machine only.
+pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+
+impl Config {
+    /// The number of worker threads to start.
+    pub fn worker_count(&self) -> u16 {
+        if self.workers > 0 {
+            return self.workers;
+        }
+        std::thread::available_parallelism().map_or(1, |cores| cores.get().min(WORKERS_MAX.into()) as u16)
+    }
+}
+
+/// More threads than this are no broker.
+pub const WORKERS_MAX: u16 = 1024;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node_name: "siskin".to_owned(),
+            workers: 0,
+            listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT)).to_vec(),
+            log: Log { level: LogLevel::Info, format: LogFormat::Human },
+            transport: TransportLimits::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for TransportLimits {
+    fn default() -> Self {
+        Self { connections_max: 0, connect_rate_max: 0, connect_timeout_ms: 10_000, close_timeout_ms: 2_000 }
+    }
+}

@@ -1,0 +1,56 @@
+//! How anything gets to a worker from another thread.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::mpsc::Sender;
+use std::sync::{Mutex, PoisonError};
+
+use mio::net::TcpStream;
+use mio::{Registry, Token, Waker};
+use siskin_core::Mail;
+
+/// What a worker may find in its mailbox.
+pub(crate) enum Letter {
+    /// A transport that was just accepted.
+    Accepted(TcpStream, SocketAddr),
+    /// A transport whose session this worker owns, with the bytes that are yet to be handled.
+    HandedOver(TcpStream, SocketAddr, Vec<u8>),
+    /// Messages for this worker's sessions.
+    Mail(Mail),
+    /// The broker is about to stop: accept nobody, publish the wills, then say so.
+    PublishWills(Sender<()>),
+    /// The broker stops: end all connections and return.
+    Stop,
+}
+
+/// One worker's mailbox. Letters are read in the order in which they were posted.
+pub(crate) struct Mailbox {
+    letters: Mutex<Vec<Letter>>,
+    waker: Waker,
+}
+
+impl Mailbox {
+    /// The mailbox of the worker that polls `registry`, which hears of letters by `token`.
+    pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
+        Ok(Self { letters: Mutex::default(), waker: Waker::new(registry, token)? })
+    }
+
+    /// Leaves a letter, and wakes the worker unless somebody else just did.
+    pub(crate) fn post(&self, letter: Letter) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_empty = letters.is_empty();
+        letters.push(letter);
+        drop(letters);
+        // A write to an eventfd fails only when its counter is full, and then it is readable anyway.
+        if was_empty && let Err(error) = self.waker.wake() {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+
+    /// Takes all letters; `into` is empty and lends its memory.
+    pub(crate) fn open(&self, into: &mut Vec<Letter>) {
+        let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
+        mem::swap(&mut *letters, into);
+    }
+}

@@ -1,0 +1,183 @@
+//! A configuration file: TOML in, settings out, every mistake with its place.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use super::table::{LISTENER_KEYS, SETTINGS, Setting};
+use super::{Listen, Settings};
+
+/// Something wrong in a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// The line it is in, counted from 1.
+    pub line: usize,
+    /// The character it begins with, counted from 1.
+    pub column: usize,
+    /// What is wrong, and where it can be told what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: {}", self.line, self.column, self.message)
+    }
+}
+
+impl Settings {
+    /// Reads a configuration file's text. The mistakes are all there are, in the order of the file.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<Mistake>> {
+        let mut file = File { text, settings: Self::default(), mistakes: Vec::new() };
+        match DeTable::parse(text) {
+            Ok(table) => file.read(table.get_ref()),
+            Err(error) => file.mistake(error.span().unwrap_or_default().start, error.message().to_owned()),
+        }
+        if file.mistakes.is_empty() {
+            return Ok(file.settings);
+        }
+        file.mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
+        Err(file.mistakes)
+    }
+}
+
+struct File<'a> {
+    text: &'a str,
+    settings: Settings,
+    mistakes: Vec<Mistake>,
+}
+
+impl File<'_> {
+    fn read(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            if name == LISTENER {
+                self.read_listeners(value);
+            } else if sections().any(|section| section == name) {
+                let Some(section) = value.get_ref().as_table() else {
+                    self.mistake(value.span().start, format!("`{name}` is a section: write [{name}]"));
+                    continue;
+                };
+                for (key, value) in section {
+                    self.read_setting(name, key, value);
+                }
+            } else {
+                self.read_setting("", key, value);
+            }
+        }
+    }
+
+    fn read_setting(&mut self, section: &str, key: &Key<'_>, value: &Spanned<DeValue<'_>>) {
+        let name = match section {
+            "" => key.get_ref().to_string(),
+            _ => format!("{section}.{}", key.get_ref()),
+        };
+        let Some(setting) = Setting::named(&name) else {
+            let message = unknown(section, key.get_ref());
+            return self.mistake(key.span().start, message);
+        };
+        let Some(text) = scalar(value.get_ref()) else {
+            let message = format!("`{name}` takes one value: {}", setting.kind().allowed());
+            return self.mistake(value.span().start, message);
+        };
+        match setting.kind().parse(&text) {
+            Ok(value) => self.settings.put(setting, value),
+            Err(message) => self.mistake(value.span().start, format!("`{name}`: {message}")),
+        }
+    }
+
+    fn read_listeners(&mut self, value: &Spanned<DeValue<'_>>) {
+        let Some(listeners) = value.get_ref().as_array() else {
+            return self.mistake(value.span().start, "write [[listener]], once for each".to_owned());
+        };
+        for listener in listeners.iter() {
+            match listener.get_ref().as_table() {
+                Some(table) => self.read_listener(listener.span().start, table),
+                None => self.mistake(listener.span().start, "write [[listener]], once for each".to_owned()),
+            }
+        }
+    }
+
+    fn read_listener(&mut self, at: usize, table: &DeTable<'_>) {
+        let mut address = None;
+        let mut port = None;
+        for (key, value) in table {
+            let at = value.span().start;
+            let text = scalar(value.get_ref()).unwrap_or_default();
+            match key.get_ref().as_ref() {
+                "address" => match text.parse::<IpAddr>() {
+                    Ok(ip) => address = Some(ip),
+                    Err(_) => self.mistake(at, format!("`address`: `{text}` is not an IP address")),
+                },
+                "port" => match text.parse::<u16>() {
+                    Ok(number) => port = Some(number),
+                    Err(_) => self.mistake(at, format!("`port`: `{text}` is not a port, 0 to 65535")),
+                },
+                wrong => {
+                    let keys = LISTENER_KEYS.iter().map(|(key, _)| *key);
+                    let message = did_you_mean(format!("a listener has no `{wrong}`"), nearest(wrong, keys));
+                    self.mistake(key.span().start, message);
+                }
+            }
+        }
+        match address {
+            Some(address) => self.settings.listeners.push(Listen { address, port }),
+            None if table.contains_key("address") => {}
+            None => self.mistake(at, "this listener has no `address`".to_owned()),
+        }
+    }
+
+    fn mistake(&mut self, at: usize, message: String) {
+        let before = self.text.get(..at).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+        self.mistakes.push(Mistake { line, column, message });
+    }
+}
+
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+const LISTENER: &str = "listener";
+
+/// The sections there are, some of them more than once.
+fn sections() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.section_and_key().0).filter(|section| !section.is_empty())
+}
+
+/// What is wrong with a key that no setting has.
+fn unknown(section: &str, key: &str) -> String {
+    let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
+    let problem = format!("there is no setting `{key}`{place}");
+    let here = SETTINGS.iter().map(Setting::section_and_key).filter(|(of, _)| *of == section);
+    let outermost = sections().chain([LISTENER]).filter(|_| section.is_empty());
+    if let Some(word) = nearest(key, here.map(|(_, key)| key).chain(outermost)) {
+        return did_you_mean(problem, Some(word));
+    }
+    // The right key in the wrong section.
+    let elsewhere = SETTINGS.iter().find(|setting| setting.section_and_key().1 == key);
+    did_you_mean(problem, elsewhere.map(|setting| setting.name))
+}
+
+fn did_you_mean(problem: String, word: Option<&str>) -> String {
+    match word {
+        Some(word) => format!("{problem}; did you mean `{word}`?"),
+        None => problem,
+    }
+}
+
+/// The text of a value that is neither table nor list.
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(on) => Some(on.to_string()),
+        DeValue::Integer(number) => Some(match u64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) => number.to_string(),
+            Err(_) => number.to_string(),
+        }),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Datetime(moment) => Some(moment.to_string()),
+        DeValue::Array(_) | DeValue::Table(_) => None,
+    }
+}

@@ -1,0 +1,248 @@
+//! How the value of a setting is written, read and shown.
+
+use std::ops::RangeInclusive;
+
+/// The value of one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A number in the unit of its [`Kind`].
+    Number(u64),
+    /// On or off.
+    Switch(bool),
+    /// A word or a name.
+    Text(String),
+}
+
+/// What values a setting may have, and how they are written.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// A number of `unit` in `range`; `word` is another way to write one of them.
+    Number {
+        /// What is counted.
+        unit: Unit,
+        /// The values allowed.
+        range: RangeInclusive<u64>,
+        /// A word that stands for one value.
+        word: Option<(&'static str, u64)>,
+    },
+    /// `true` or `false`.
+    Switch,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A name that is one level of a topic.
+    TopicLevel,
+}
+
+/// What a number counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Things.
+    Count,
+    /// Bytes, written `512`, `64KiB`, `16MiB` or `4GiB`.
+    Bytes,
+    /// Milliseconds, written `200ms`, `10s`, `5m`, `2h` or `30d`; a bare number is seconds.
+    Millis,
+    /// Seconds, written as above.
+    Seconds,
+    /// Hundredths.
+    Percent,
+}
+
+impl Kind {
+    /// Reads a value as a user writes it. The error says what is wrong with it and what would be right.
+    pub fn parse(&self, text: &str) -> Result<Value, String> {
+        match self {
+            Self::Number { unit, range, word } => {
+                let number = match word {
+                    Some((word, number)) if *word == text => *number,
+                    _ => unit.parse(text).ok_or_else(|| format!("`{text}` is not {}", self.expected()))?,
+                };
+                if range.contains(&number) {
+                    Ok(Value::Number(number))
+                } else {
+                    Err(format!("`{text}` is out of range, allowed is {}", self.allowed()))
+                }
+            }
+            Self::Switch => match text {
+                "true" => Ok(Value::Switch(true)),
+                "false" => Ok(Value::Switch(false)),
+                _ => Err(format!("`{text}` is not {}", self.expected())),
+            },
+            Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
+            Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
+            Self::Choice(_) | Self::TopicLevel => Err(format!("`{text}` is not {}", self.expected())),
+        }
+    }
+
+    /// The shortest way to write `value`, without quotes.
+    pub fn show(&self, value: &Value) -> String {
+        match (self, value) {
+            (Self::Number { word: Some((word, number)), .. }, Value::Number(value)) if number == value => {
+                (*word).to_owned()
+            }
+            (Self::Number { unit, .. }, Value::Number(value)) => unit.show(*value),
+            (_, Value::Number(value)) => value.to_string(),
+            (_, Value::Switch(value)) => value.to_string(),
+            (_, Value::Text(value)) => value.clone(),
+        }
+    }
+
+    /// `value` as TOML.
+    pub fn show_toml(&self, value: &Value) -> String {
+        let text = self.show(value);
+        let is_name = matches!(self, Self::TopicLevel);
+        let is_bare = matches!(value, Value::Switch(_)) || text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_bare && !is_name { text } else { quoted(&text) }
+    }
+
+    /// The values allowed, for a person.
+    pub fn allowed(&self) -> String {
+        match self {
+            Self::Number { unit, range, word } => {
+                let end = match word {
+                    Some((word, number)) if number == range.end() => (*word).to_owned(),
+                    _ => unit.show(*range.end()),
+                };
+                let start = unit.show(*range.start());
+                match word {
+                    Some((word, number)) if number != range.end() => format!("{start} to {end} or {word}"),
+                    _ => format!("{start} to {end}"),
+                }
+            }
+            Self::Switch => "true or false".to_owned(),
+            Self::Choice(words) => words.join(", "),
+            Self::TopicLevel => "a name without / + # and control characters".to_owned(),
+        }
+    }
+
+    /// What stands for the value in `--help`.
+    pub fn placeholder(&self) -> &'static str {
+        match self {
+            Self::Number { unit: Unit::Count, .. } => "N",
+            Self::Number { unit: Unit::Bytes, .. } => "SIZE",
+            Self::Number { unit: Unit::Millis | Unit::Seconds, .. } => "TIME",
+            Self::Number { unit: Unit::Percent, .. } => "PERCENT",
+            Self::Switch => "BOOL",
+            Self::Choice(_) => "WORD",
+            Self::TopicLevel => "NAME",
+        }
+    }
+
+    fn expected(&self) -> String {
+        let what = match self {
+            Self::Number { unit: Unit::Count | Unit::Percent, .. } => "a whole number",
+            Self::Number { unit: Unit::Bytes, .. } => "a size like 512, 64KiB or 16MiB",
+            Self::Number { unit: Unit::Millis, .. } => "a time like 200ms, 10s, 5m, 2h or 30d",
+            Self::Number { unit: Unit::Seconds, .. } => "a time in whole seconds like 10s, 5m, 2h or 30d",
+            Self::Switch => "true or false",
+            Self::Choice(words) => return format!("one of {}", words.join(", ")),
+            Self::TopicLevel => "a name without / + # and control characters",
+        };
+        match self {
+            Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),
+            _ => what.to_owned(),
+        }
+    }
+}
+
+impl Unit {
+    fn parse(self, text: &str) -> Option<u64> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, suffix) = text.split_at(digits);
+        let number: u64 = number.parse().ok()?;
+        let suffix = suffix.trim_start();
+        if self == Self::Seconds {
+            let millis = Self::Millis.parse(text)?;
+            return millis.is_multiple_of(1000).then_some(millis / 1000);
+        }
+        let bare = if self == Self::Millis { 1000 } else { 1 };
+        let factor = if suffix.is_empty() {
+            bare
+        } else {
+            self.suffixes().iter().find(|(name, _)| *name == suffix)?.1
+        };
+        number.checked_mul(factor)
+    }
+
+    fn show(self, number: u64) -> String {
+        if self == Self::Seconds {
+            return Self::Millis.show(number.saturating_mul(1000));
+        }
+        let fits = |factor: u64| factor > 0 && number >= factor && number.is_multiple_of(factor);
+        match self.suffixes().iter().find(|(suffix, factor)| *suffix != "%" && fits(*factor)) {
+            Some((suffix, factor)) => format!("{}{suffix}", number / factor),
+            None => number.to_string(),
+        }
+    }
+
+    /// Largest first.
+    fn suffixes(self) -> &'static [(&'static str, u64)] {
+        match self {
+            Self::Count => &[],
+            Self::Percent => &[("%", 1)],
+            Self::Bytes => &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
+            Self::Millis | Self::Seconds => {
+                &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
+            }
+        }
+    }
+}
+
+fn is_topic_level(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', '+', '#']) && !text.chars().any(char::is_control)
+}
+
+/// A TOML basic string. Its values hold no control characters.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(unit: Unit) -> Kind {
+        Kind::Number { unit, range: 0..=u64::MAX, word: None }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_in_their_units() {
+        let read = |unit, text| number(unit).parse(text).ok();
+        for (unit, text, value) in [
+            (Unit::Bytes, "512", 512),
+            (Unit::Bytes, "64KiB", 65_536),
+            (Unit::Bytes, "16 MiB", 16 << 20),
+            (Unit::Millis, "200ms", 200),
+            (Unit::Millis, "10", 10_000),
+            (Unit::Millis, "2h", 7_200_000),
+            (Unit::Seconds, "30d", 2_592_000),
+            (Unit::Seconds, "2000ms", 2),
+            (Unit::Percent, "150%", 150),
+            (Unit::Count, "7", 7),
+        ] {
+            assert_eq!(read(unit, text), Some(Value::Number(value)), "{text}");
+        }
+        for (unit, text) in [
+            (Unit::Bytes, "16MB"),
+            (Unit::Bytes, ""),
+            (Unit::Bytes, "-1"),
+            (Unit::Bytes, "99999999999GiB"),
+            (Unit::Seconds, "1500ms"),
+            (Unit::Millis, "5 weeks"),
+            (Unit::Count, "7k"),
+        ] {
+            assert_eq!(read(unit, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back_the_same() {
+        for unit in [Unit::Count, Unit::Bytes, Unit::Millis, Unit::Seconds, Unit::Percent] {
+            for value in [0, 1, 59, 60, 1000, 1024, 90_000, 1 << 20, 86_400_000, 86_400_001] {
+                let kind = number(unit);
+                let shown = kind.show(&Value::Number(value));
+                assert_eq!(kind.parse(&shown), Ok(Value::Number(value)), "{unit:?} {shown}");
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The settings, each defined once. Configuration file, command line, `--help` and the output of
+//! `siskin check` are read off this table; the defaults are those of [`Config::default`].
+
+use siskin_core::QueueFull;
+use siskin_proto::Qos;
+
+use super::kind::{Kind, Unit, Value};
+use crate::config::{Config, LogFormat, LogLevel, WORKERS_MAX};
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name in a configuration file: `section.key`, or `key` outside of all sections.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// Whether a running broker takes a new value; the others need a restart.
+    pub reloads: bool,
+    field: Field,
+}
+
+/// A setting's place in a [`Config`], and what may stand there.
+#[derive(Debug)]
+struct Field {
+    kind: Kind,
+    read: fn(&Config) -> Value,
+    write: fn(&mut Config, &Value),
+}
+
+impl Setting {
+    /// The setting called `name`.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        SETTINGS.iter().find(|setting| setting.name == name)
+    }
+
+    /// What values it may have, in which unit.
+    pub fn kind(&self) -> &Kind {
+        &self.field.kind
+    }
+
+    /// Its section in a configuration file and its key there.
+    pub fn section_and_key(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+
+    /// Its flag on the command line, without the dashes: `packet-size-max` for `limits.packet_size_max`.
+    pub fn flag(&self) -> String {
+        self.name.trim_start_matches("limits.").replace(['.', '_'], "-")
+    }
+
+    /// Its value in `config`.
+    pub fn read(&self, config: &Config) -> Value {
+        (self.field.read)(config)
+    }
+
+    /// Puts `value`, which came from its [`Kind::parse`], into `config`.
+    pub fn write(&self, config: &mut Config, value: &Value) {
+        (self.field.write)(config, value);
+    }
+
+    /// Its value if nobody says otherwise.
+    pub fn default(&self) -> Value {
+        self.read(&Config::default())
+    }
+
+    const fn fixed(name: &'static str, field: Field, help: &'static str) -> Self {
+        Self { name, help, reloads: false, field }
+    }
+}
+
+/// A number of a unit between two ends that its field's type can hold, and perhaps a word for one value.
+macro_rules! number {
+    ($($field:ident).+: $type:ty, $unit:ident, $min:expr, $max:expr $(, $word:literal = $meaning:expr)?) => {
+        Field {
+            kind: Kind::Number {
+                unit: Unit::$unit,
+                range: $min..=$max as u64,
+                word: number!(@word $($word = $meaning)?),
+            },
+            read: |config| Value::Number(config.$($field).+ as u64),
+            write: |config, value| {
+                if let Value::Number(number) = value {
+                    config.$($field).+ = *number as $type;
+                }
+            },
+        }
+    };
+    (@word) => { None };
+    (@word $word:literal = $meaning:expr) => { Some(($word, $meaning as u64)) };
+}
+
+/// On or off.
+macro_rules! switch {
+    ($($field:ident).+) => {
+        Field {
+            kind: Kind::Switch,
+            read: |config| Value::Switch(config.$($field).+),
+            write: |config, value| {
+                if let Value::Switch(on) = value {
+                    config.$($field).+ = *on;
+                }
+            },
+        }
+    };
+}
+
+/// An enum, with the word for each variant.
+macro_rules! choice {
+    ($($field:ident).+: $($word:literal = $variant:path),+) => {
+        Field {
+            kind: Kind::Choice(&[$($word),+]),
+            read: |config| Value::Text(match config.$($field).+ { $($variant => $word,)+ }.to_owned()),
+            write: |config, value| {
+                config.$($field).+ = match value {
+                    $(Value::Text(word) if word == $word => $variant,)+
+                    _ => return,
+                };
+            },
+        }
+    };
+}
+
+const NODE_NAME: Field = Field {
+    kind: Kind::TopicLevel,
+    read: |config| Value::Text(config.node_name.clone()),
+    write: |config, value| {
+        if let Value::Text(name) = value {
+            config.node_name.clone_from(name);
+        }
+    },
+};
+
+/// What a `[[listener]]` table may hold: key and what it is.
+pub const LISTENER_KEYS: [(&str, &str); 2] = [
+    ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
+    ("port", "Port to listen on; 0 means a free one"),
+];
+
+/// All settings, in the order in which they are shown.
+#[rustfmt::skip]
+pub static SETTINGS: &[Setting] = &[
+    Setting::fixed("node_name", NODE_NAME,
+        "Name of this broker, as in $SYS/brokers/NAME"),
+    Setting::fixed("workers", number!(workers: u16, Count, 0, WORKERS_MAX, "cores" = 0),
+        "Threads that own connections and sessions"),
+
+    Setting::fixed("log.level", choice!(log.level: "error" = LogLevel::Error, "warn" = LogLevel::Warn,
+        "info" = LogLevel::Info, "debug" = LogLevel::Debug, "trace" = LogLevel::Trace),
+        "Least grave log lines to show"),
+    Setting::fixed("log.format", choice!(log.format: "human" = LogFormat::Human, "json" = LogFormat::Json),
+        "How a log line looks"),
+
+    Setting::fixed("limits.connections_max",
+        number!(transport.connections_max: u32, Count, 0, u32::MAX, "open-files" = 0),
+        "Connections at once; one more is closed at once"),
+    Setting::fixed("limits.connect_rate_max",
+        number!(transport.connect_rate_max: u32, Count, 0, u32::MAX, "unlimited" = 0),
+        "New connections a second; more wait to be accepted"),
+    Setting::fixed("limits.connect_timeout", number!(transport.connect_timeout_ms: u64, Millis, 1, 3_600_000),
+        "Time for a new connection's CONNECT; then it is closed"),
+    Setting::fixed("limits.close_timeout", number!(transport.close_timeout_ms: u64, Millis, 1, 60_000),
+        "Time for an ended connection to take its last bytes; then they are dropped"),
+
+    Setting::fixed("limits.packet_size_max", number!(limits.packet_size_max: u32, Bytes, 128, 268_435_455),
+        "Size of a packet from a client; a larger one ends its connection"),
+    Setting::fixed("limits.receive_maximum", number!(limits.receive_maximum: u16, Count, 1, u16::MAX),
+        "QoS 1 and 2 messages that a client may have open towards the broker; one more ends its connection"),
+    Setting::fixed("limits.inflight_max", number!(limits.inflight_max: u16, Count, 1, u16::MAX),
+        "QoS 1 and 2 messages sent to a client and not acknowledged; more wait in its queue"),
+    Setting::fixed("limits.queue_messages_max", number!(limits.queue_messages_max: u32, Count, 0, u32::MAX),
+        "Messages that wait for one session; at the limit queue_full decides"),
+    Setting::fixed("limits.queue_bytes_max", number!(limits.queue_bytes_max: u64, Bytes, 0, 1_u64 << 50),
+        "Bytes of messages that wait for one session; at the limit queue_full decides"),
+    Setting::fixed("limits.queue_full", choice!(limits.queue_full: "drop-newest" = QueueFull::DropNewest,
+        "drop-oldest" = QueueFull::DropOldest),
+        "Which message a full queue loses"),
+    Setting::fixed("limits.queue_qos0", switch!(limits.queue_qos0),
+        "Whether QoS 0 messages wait for absent clients too"),
+    Setting::fixed("limits.out_buffer_bytes_max",
+        number!(limits.out_buffer_bytes_max: usize, Bytes, 1024, 1_u64 << 32),
+        "Bytes that wait for one client's connection; beyond it QoS 0 is dropped, QoS 1 and 2 wait"),
+    Setting::fixed("limits.subscriptions_max", number!(limits.subscriptions_max: u32, Count, 0, u32::MAX),
+        "Subscriptions of one client; one more is refused"),
+    Setting::fixed("limits.topic_levels_max", number!(limits.topic_levels_max: u16, Count, 1, u16::MAX),
+        "Levels of a topic name or filter; deeper ones are refused"),
+    Setting::fixed("limits.retained_messages_max",
+        number!(limits.retained_messages_max: u32, Count, 0, u32::MAX),
+        "Retained messages; at the limit no new topic is retained"),
+    Setting::fixed("limits.retained_bytes_max", number!(limits.retained_bytes_max: u64, Bytes, 0, 1_u64 << 50),
+        "Bytes of all retained messages; at the limit no new topic is retained"),
+    Setting::fixed("limits.retained_expiry", number!(limits.retained_expiry_s: u32, Seconds, 0, u32::MAX, "never" = 0),
+        "Time after which a retained message is forgotten"),
+    Setting::fixed("limits.session_expiry_max",
+        number!(limits.session_expiry_s_max: u32, Seconds, 0, u32::MAX, "never" = u32::MAX),
+        "Longest session expiry; a longer wish is cut and the client told"),
+    Setting::fixed("limits.session_expiry_v3",
+        number!(limits.session_expiry_s_v3: u32, Seconds, 0, u32::MAX, "never" = u32::MAX),
+        "Time that a 3.1 or 3.1.1 session with clean session 0 outlives its connection"),
+    Setting::fixed("limits.keep_alive_percent", number!(limits.keep_alive_percent: u32, Percent, 100, 1000),
+        "Part of its keep alive after which a silent client is cut off"),
+    Setting::fixed("limits.keep_alive_max", number!(limits.keep_alive_s_max: u16, Seconds, 1, u16::MAX),
+        "Longest keep alive; 5.0 clients that wish for more are told this one"),
+    Setting::fixed("limits.topic_alias_max", number!(limits.topic_alias_max: u16, Count, 0, u16::MAX),
+        "Topic aliases that a client may set; a higher one ends its connection"),
+    Setting::fixed("limits.topic_alias_max_out", number!(limits.topic_alias_max_out: u16, Count, 0, u16::MAX),
+        "Topic aliases set towards a client that allows as many"),
+    Setting::fixed("limits.max_qos", choice!(limits.max_qos: "0" = Qos::AtMostOnce, "1" = Qos::AtLeastOnce,
+        "2" = Qos::ExactlyOnce),
+        "Highest QoS that clients may publish at; a higher one ends the connection"),
+    Setting::fixed("limits.retain_available", switch!(limits.retain_available),
+        "Whether messages may be retained"),
+    Setting::fixed("limits.wildcard_available", switch!(limits.wildcard_available),
+        "Whether filters may have wildcards"),
+    Setting::fixed("limits.shared_available", switch!(limits.shared_available),
+        "Whether shared subscriptions are granted"),
+    Setting::fixed("limits.subscription_ids_available", switch!(limits.subscription_ids_available),
+        "Whether subscription identifiers are understood"),
+    Setting::fixed("limits.sys_interval", number!(limits.sys_interval_s: u32, Seconds, 0, 86_400, "off" = 0),
+        "Time between two rounds of $SYS messages"),
+];

@@ -1,0 +1,185 @@
+use super::*;
+
+fn resolved(text: &str) -> Config {
+    Settings::from_toml(text).unwrap().resolve()
+}
+
+fn values(config: &Config) -> Vec<(&'static str, Value)> {
+    SETTINGS.iter().map(|setting| (setting.name, setting.read(config))).collect()
+}
+
+/// For each setting a value that is not its default.
+fn other_value(setting: &Setting) -> Value {
+    match (setting.kind(), setting.default()) {
+        (Kind::Number { range, .. }, Value::Number(default)) if default == *range.end() => {
+            Value::Number(*range.start())
+        }
+        (Kind::Number { range, .. }, _) => Value::Number(*range.end()),
+        (Kind::Choice(words), default) => {
+            words.iter().map(|word| Value::Text((*word).to_owned())).find(|value| *value != default).unwrap()
+        }
+        (_, Value::Switch(default)) => Value::Switch(!default),
+        _ => Value::Text("other \"name\" \\ 5".to_owned()),
+    }
+}
+
+#[test]
+fn every_setting_takes_its_value_and_no_other_setting_does() {
+    for setting in SETTINGS {
+        let mut config = Config::default();
+        let value = other_value(setting);
+        setting.write(&mut config, &value);
+        for (name, now) in values(&config) {
+            let expected =
+                if name == setting.name { value.clone() } else { Setting::named(name).unwrap().default() };
+            assert_eq!(now, expected, "{name} after setting {}", setting.name);
+        }
+    }
+}
+
+#[test]
+fn every_default_is_one_of_the_values_allowed() {
+    for setting in SETTINGS {
+        let shown = setting.kind().show(&setting.default());
+        assert_eq!(setting.kind().parse(&shown), Ok(setting.default()), "{}", setting.name);
+    }
+}
+
+#[test]
+fn names_and_flags_are_unique() {
+    for (at, one) in SETTINGS.iter().enumerate() {
+        for other in &SETTINGS[at + 1..] {
+            assert_ne!(one.name, other.name);
+            assert_ne!(one.flag(), other.flag());
+        }
+    }
+}
+
+#[test]
+fn the_default_configuration_as_a_file_says_the_same() {
+    let text = Config::default().to_toml();
+    let back = resolved(&text);
+    assert_eq!(values(&back), values(&Config::default()));
+    assert_eq!(back.listeners, Config::default().listeners);
+    assert_eq!(back.to_toml(), text);
+}
+
+#[test]
+fn any_configuration_as_a_file_says_the_same() {
+    let mut config = Config::default();
+    for setting in SETTINGS {
+        setting.write(&mut config, &other_value(setting));
+    }
+    config.listeners = vec!["0.0.0.0:1".parse().unwrap(), "[fe80::1]:65535".parse().unwrap()];
+    let back = resolved(&config.to_toml());
+    assert_eq!(values(&back), values(&config));
+    assert_eq!(back.listeners, config.listeners);
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    let config = resolved("# nothing\n");
+    assert_eq!(values(&config), values(&Config::default()));
+    assert_eq!(config.listeners, Config::default().listeners);
+}
+
+#[test]
+fn each_mistake_is_told_with_its_place() {
+    let cases = [
+        ("wokrers = 2", "1:1: there is no setting `wokrers`; did you mean `workers`?"),
+        (
+            "packet_size_max = 5",
+            "1:1: there is no setting `packet_size_max`; did you mean `limits.packet_size_max`?",
+        ),
+        ("\n[limit]\na = 1", "2:2: there is no setting `limit`; did you mean `limits`?"),
+        (
+            "[limits]\npacket_size = 5",
+            "2:1: there is no setting `packet_size` in [limits]; did you mean `packet_size_max`?",
+        ),
+        ("[limits]\nbanana = 5", "2:1: there is no setting `banana` in [limits]"),
+        (
+            "[limits]\npacket_size_max = \"16MB\"",
+            "2:19: `limits.packet_size_max`: `16MB` is not a size like 512, 64KiB or 16MiB",
+        ),
+        (
+            "[limits]\npacket_size_max = true",
+            "2:19: `limits.packet_size_max`: `true` is not a size like 512, 64KiB or 16MiB",
+        ),
+        (
+            "[limits]\npacket_size_max = 1",
+            "2:19: `limits.packet_size_max`: `1` is out of range, allowed is 128 to 268435455",
+        ),
+        (
+            "[limits]\npacket_size_max = -1",
+            "2:19: `limits.packet_size_max`: `-1` is not a size like 512, 64KiB or 16MiB",
+        ),
+        (
+            "[limits]\nsession_expiry_max = \"1500ms\"",
+            "2:22: `limits.session_expiry_max`: `1500ms` is not a time in whole seconds like 10s, 5m, 2h or 30d, nor `never`",
+        ),
+        (
+            "[limits]\nqueue_full = \"newest\"",
+            "2:14: `limits.queue_full`: `newest` is not one of drop-newest, drop-oldest",
+        ),
+        ("[limits]\nmax_qos = 3", "2:11: `limits.max_qos`: `3` is not one of 0, 1, 2"),
+        ("[limits]\nmax_qos = [1]", "2:11: `limits.max_qos` takes one value: 0, 1, 2"),
+        ("[limits]\nqueue_qos0 = \"yes\"", "2:14: `limits.queue_qos0`: `yes` is not true or false"),
+        ("limits = 5", "1:10: `limits` is a section: write [limits]"),
+        (
+            "node_name = \"a/b\"",
+            "1:13: `node_name`: `a/b` is not a name without / + # and control characters",
+        ),
+        ("[[listener]]\naddress = \"localhost\"", "2:11: `address`: `localhost` is not an IP address"),
+        ("[[listener]]\naddress = \"::1\"\nport = 70000", "3:8: `port`: `70000` is not a port, 0 to 65535"),
+        ("[[listener]]\naddress = \"::1\"\nprot = 1", "3:1: a listener has no `prot`; did you mean `port`?"),
+        ("[[listener]]\nport = 1", "1:1: this listener has no `address`"),
+        ("[listener]\nport = 1", "1:1: write [[listener]], once for each"),
+    ];
+    for (text, expected) in cases {
+        let mistakes = Settings::from_toml(text).unwrap_err();
+        assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected], "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_toml_is_told_with_its_place() {
+    let mistakes = Settings::from_toml("workers = 2\nnode_name = \"open\nx = 1").unwrap_err();
+    assert_eq!((mistakes[0].line, mistakes.len()), (2, 1), "{mistakes:?}");
+    let mistakes = Settings::from_toml("workers = 2\nworkers = 3").unwrap_err();
+    assert_eq!((mistakes[0].line, mistakes.len()), (2, 1), "{mistakes:?}");
+}
+
+#[test]
+fn all_mistakes_are_told_in_the_order_of_the_file() {
+    let mistakes = Settings::from_toml("zzz = 1\n[limits]\nbanana = 1\ninflight_max = 0").unwrap_err();
+    assert_eq!(mistakes.iter().map(|mistake| mistake.line).collect::<Vec<_>>(), [1, 3, 4]);
+}
+
+#[test]
+fn the_command_line_beats_the_file() {
+    let file = "workers = 3\nnode_name = \"file\"\n[[listener]]\naddress = \"10.0.0.1\"\nport = 5\n";
+    let file = Settings::from_toml(file).unwrap();
+    let workers = Setting::named("workers").unwrap();
+    let mut flags = Settings::default();
+    flags.put(workers, workers.kind().parse("7").unwrap());
+    let config = flags.clone().or(file.clone()).resolve();
+    assert_eq!((config.workers, config.node_name.as_str()), (7, "file"));
+    assert_eq!(config.listeners, ["10.0.0.1:5".parse().unwrap()]);
+
+    let mut port = flags.clone();
+    port.set_port(6);
+    assert_eq!(port.clone().or(file.clone()).resolve().listeners, ["10.0.0.1:6".parse().unwrap()]);
+
+    port.listen("[::1]:9".parse().unwrap());
+    port.listen("127.0.0.1".parse().unwrap());
+    let expected: [SocketAddr; 2] = ["[::1]:9".parse().unwrap(), "127.0.0.1:6".parse().unwrap()];
+    assert_eq!(port.or(file).resolve().listeners, expected);
+}
+
+#[test]
+fn the_port_alone_moves_the_loopback_listeners() {
+    let mut flags = Settings::default();
+    flags.set_port(2000);
+    let expected: [SocketAddr; 2] = ["127.0.0.1:2000".parse().unwrap(), "[::1]:2000".parse().unwrap()];
+    assert_eq!(flags.resolve().listeners, expected);
+}

@@ -1,0 +1,143 @@
+//! One transport and where it stands.
+
+use std::io::{self, IoSlice, Write as _};
+use std::net::SocketAddr;
+
+use mio::net::TcpStream;
+use siskin_core::{OutBuffer, SessionKey};
+use siskin_proto::{DecodeError, FrameStatus, frame};
+
+/// A transport of this worker. An idle one holds no memory besides this struct.
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
+    pub(super) phase: Phase,
+    /// The beginning of a frame whose end has not come yet.
+    pub(super) partial: Vec<u8>,
+    /// Which of its slot's tenants it is, for deadlines that outlive it.
+    pub(super) serial: u32,
+    /// Bytes that its own packets have put into its out-buffer since the kernel refused to take more.
+    pub(super) answers_unread: u32,
+    /// Is on the list of those to be read again without being asked.
+    pub(super) continues: bool,
+    /// Is not read until it takes its answers.
+    pub(super) is_paused: bool,
+    /// The peer sends no more: what is short of a full read may still be followed by the end.
+    pub(super) is_read_closed: bool,
+    /// The kernel refused bytes and will say when it takes some.
+    pub(super) is_refused: bool,
+    /// The poll watches for room to write, too.
+    pub(super) watches_writable: bool,
+}
+
+/// ```text
+/// Opening ──CONNECT──> Open ──Close──> Closing ──written, peer gone──> Gone
+///    │ └────────────> Leaving             ^                              ^
+///    └─────────refused, with an answer────┴──────peer lost, in time──────┘
+/// ```
+pub(super) enum Phase {
+    /// No whole CONNECT yet.
+    Opening,
+    /// The transport of this session.
+    Open(SessionKey),
+    /// Ended; the last bytes are on their way.
+    Closing(Box<Closing>),
+    /// On its way to the worker that owns its session, when the turn is over.
+    Leaving,
+    /// To be dropped when the turn is over.
+    Gone,
+}
+
+pub(super) struct Closing {
+    pub(super) out: OutBuffer,
+    /// Wait for the peer's end before closing: a socket closed with unread input in it takes back, on
+    /// many systems, what it sent last.
+    pub(super) lingers: bool,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, serial: u32) -> Self {
+        Self {
+            stream,
+            peer,
+            phase: Phase::Opening,
+            partial: Vec::new(),
+            serial,
+            answers_unread: 0,
+            continues: false,
+            is_paused: false,
+            is_read_closed: false,
+            is_refused: false,
+            watches_writable: false,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<SessionKey> {
+        match self.phase {
+            Phase::Open(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// How many bytes the frame that has begun still lacks, 0 if that is not known or none has.
+    pub(super) fn missing(&self, packet_size_max: u32) -> usize {
+        match frame(&self.partial, packet_size_max) {
+            Ok(FrameStatus::Incomplete { len: Some(len) }) => len - self.partial.len(),
+            _ => 0,
+        }
+    }
+
+    /// Moves bytes from the front of `bytes` to the frame that has begun; says whether it is whole now.
+    pub(super) fn complete(&mut self, bytes: &mut &[u8], packet_size_max: u32) -> Result<bool, DecodeError> {
+        loop {
+            let wanted = match frame(&self.partial, packet_size_max)? {
+                FrameStatus::Complete(_) => return Ok(true),
+                FrameStatus::Incomplete { len } => len.map_or(1, |len| len - self.partial.len()),
+            };
+            if bytes.is_empty() {
+                return Ok(false);
+            }
+            let (front, rest) = bytes.split_at(wanted.min(bytes.len()));
+            self.partial.extend_from_slice(front);
+            *bytes = rest;
+        }
+    }
+}
+
+/// How far one write came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Written {
+    /// To the end.
+    All,
+    /// As far as one write goes.
+    Part,
+    /// As far as the kernel takes it for now.
+    Refused,
+}
+
+/// Hands the front of `out` to the kernel, in one system call.
+pub(super) fn write(mut stream: &TcpStream, out: &mut OutBuffer) -> io::Result<Written> {
+    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+    let count = out.slices(&mut slices);
+    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
+    let result = match &slices[..count] {
+        [] => return Ok(Written::All),
+        [slice] => stream.write(slice),
+        slices => stream.write_vectored(slices),
+    };
+    let written = match result {
+        Ok(written) => written,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Refused),
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Written::Part),
+        Err(error) => return Err(error),
+    };
+    out.advance(written);
+    Ok(match () {
+        () if written < offered => Written::Refused,
+        () if out.is_empty() => Written::All,
+        () => Written::Part,
+    })
+}
+
+/// Slices offered at once: small packets stand in one, large payloads have one each.
+const SLICES_MAX: usize = 64;

@@ -1,0 +1,378 @@
+//! A thread that owns connections and, through the core, the sessions behind them.
+//!
+//! It turns in a loop: wait for events; read each readable connection once and let the core decide; take
+//! in mail and time; then write each connection that has something to be written, once. Nothing in a turn
+//! waits, and what a connection may do in one turn is bounded, so that all get theirs.
+
+mod accept;
+mod connection;
+mod deadlines;
+mod read;
+mod write;
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use mio::event::Event as Readiness;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use siskin_core::{Close, Event, Now, SessionKey};
+use slab::Slab;
+
+pub(crate) use accept::Acceptor;
+
+use crate::clock::Clock;
+use crate::config::TransportLimits;
+use crate::mailbox::{Letter, Mailbox};
+use crate::report;
+use crate::throttle::Throttle;
+use accept::Accepted;
+use connection::{Connection, Phase};
+use deadlines::{Deadline, Deadlines};
+
+/// What workers know of each other.
+pub(crate) struct Neighbours {
+    pub(crate) mailboxes: Vec<Mailbox>,
+    /// How many transports each has, those on their way to it included.
+    pub(crate) loads: Vec<AtomicU32>,
+}
+
+/// The event of a worker's own mailbox.
+pub(crate) const WAKER: Token = Token(usize::MAX);
+
+/// The event of the first listener; the others count on from here, connections from zero.
+const LISTENERS: Token = Token(usize::MAX / 2);
+
+/// One worker's thread, from the outside a function that returns when the broker stops.
+pub(crate) struct Worker {
+    index: u16,
+    core: siskin_core::Worker,
+    poll: Poll,
+    neighbours: Arc<Neighbours>,
+    clock: Clock,
+    /// The time of this turn.
+    now: Now,
+    acceptor: Option<Acceptor>,
+    connections: Slab<Connection>,
+    serial: u32,
+    packet_size_max: u32,
+    answers_bytes_max: u32,
+    /// What one read fills, whoever is read.
+    buffer: Vec<u8>,
+    /// Those to be read in the next turn without being asked.
+    continuing: Vec<u32>,
+    /// Those with something to write.
+    dirty: Vec<(SessionKey, u32)>,
+    /// Those to be forgotten when the turn is over; until then their numbers are not given anew.
+    gone: Vec<u32>,
+    /// Those to be handed to other workers when the turn is over, with their unread bytes.
+    leaving: Vec<(u32, u16, Vec<u8>)>,
+    to_connect: Deadlines,
+    to_close: Deadlines,
+    turned_away: Throttle,
+    letters: Vec<Letter>,
+    closes: Vec<Close>,
+    events: Vec<Event>,
+    wills_published: Option<Sender<()>>,
+    is_stopping: bool,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        index: u16,
+        core: siskin_core::Worker,
+        poll: Poll,
+        neighbours: Arc<Neighbours>,
+        clock: Clock,
+        limits: TransportLimits,
+        acceptor: Option<Acceptor>,
+    ) -> Self {
+        let core_limits = core.shared().limits();
+        Self {
+            packet_size_max: core_limits.packet_size_max,
+            answers_bytes_max: core_limits.out_buffer_bytes_max.try_into().unwrap_or(u32::MAX),
+            index,
+            core,
+            poll,
+            neighbours,
+            clock,
+            now: clock.now(),
+            acceptor,
+            connections: Slab::new(),
+            serial: 0,
+            buffer: Vec::with_capacity(READ_BYTES),
+            continuing: Vec::new(),
+            dirty: Vec::new(),
+            gone: Vec::new(),
+            leaving: Vec::new(),
+            to_connect: Deadlines::new(limits.connect_timeout_ms),
+            to_close: Deadlines::new(limits.close_timeout_ms),
+            turned_away: Throttle::default(),
+            letters: Vec::new(),
+            closes: Vec::new(),
+            events: Vec::new(),
+            wills_published: None,
+            is_stopping: false,
+        }
+    }
+
+    /// Works until the broker stops.
+    pub(crate) fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        while !(self.is_stopping && self.connections.is_empty()) {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                tracing::error!("a worker cannot wait for events and ends: {error}");
+                return;
+            }
+            self.now = self.clock.now();
+            self.turn(&events);
+        }
+    }
+
+    fn turn(&mut self, events: &Events) {
+        let mut has_mail = false;
+        let continuing = mem::take(&mut self.continuing);
+        for event in events {
+            match event.token() {
+                WAKER => has_mail = true,
+                token if token.0 >= LISTENERS.0 => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.knock(token);
+                    }
+                }
+                token => self.handle_readiness(token.0 as u32, event),
+            }
+        }
+        for index in continuing {
+            if self.connections.get(index as usize).is_some_and(|connection| connection.continues) {
+                self.read(index);
+            }
+        }
+        if has_mail {
+            self.open_mail();
+        }
+        self.accept();
+        self.expire();
+        self.post_mail();
+        self.flush();
+        self.apply_closes();
+        // A write that failed may have published a will.
+        self.post_mail();
+        self.end_turn();
+    }
+
+    fn handle_readiness(&mut self, index: u32, event: &Readiness) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.is_read_closed |= event.is_read_closed();
+        if event.is_error() {
+            connection.is_paused = false;
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            self.read(index);
+        }
+        if event.is_writable() {
+            self.handle_room(index);
+        }
+    }
+
+    fn open_mail(&mut self) {
+        let mut letters = mem::take(&mut self.letters);
+        self.neighbours.mailboxes[usize::from(self.index)].open(&mut letters);
+        for letter in letters.drain(..) {
+            match letter {
+                Letter::Accepted(stream, peer) => {
+                    self.adopt(stream, peer);
+                }
+                Letter::HandedOver(stream, peer, bytes) => {
+                    if let Some(index) = self.adopt(stream, peer) {
+                        self.feed(index, &bytes);
+                    }
+                }
+                Letter::Mail(mail) => self.core.receive(mail, self.now),
+                Letter::PublishWills(done) => {
+                    self.acceptor = None;
+                    self.core.publish_wills_for_shutdown(self.now);
+                    self.wills_published = Some(done);
+                }
+                Letter::Stop => self.stop(),
+            }
+        }
+        self.letters = letters;
+    }
+
+    fn stop(&mut self) {
+        self.is_stopping = true;
+        self.core.disconnect_all(self.now);
+        self.apply_closes();
+        let opening = self.connections.iter().filter(|(_, c)| matches!(c.phase, Phase::Opening));
+        let opening: Vec<_> = opening.map(|(index, _)| index as u32).collect();
+        opening.into_iter().for_each(|index| self.forget(index));
+    }
+
+    /// Lets those in who wait at the door, as many as one turn should take.
+    fn accept(&mut self) {
+        let Some(mut acceptor) = self.acceptor.take() else { return };
+        for _ in 0..ACCEPTS_PER_TURN {
+            match acceptor.accept(self.now, &self.neighbours) {
+                Accepted::Connection(stream, peer, worker) if worker == self.index => {
+                    self.adopt(stream, peer);
+                }
+                Accepted::Connection(stream, peer, worker) => {
+                    self.neighbours.mailboxes[usize::from(worker)].post(Letter::Accepted(stream, peer));
+                }
+                Accepted::Closed => {}
+                Accepted::Nobody => break,
+            }
+        }
+        self.acceptor = Some(acceptor);
+    }
+
+    /// Takes a transport as this worker's own. Its place in the load is counted already.
+    fn adopt(&mut self, mut stream: TcpStream, peer: SocketAddr) -> Option<u32> {
+        let entry = self.connections.vacant_entry();
+        let token = Token(entry.key());
+        let registered = self.poll.registry().register(&mut stream, token, Interest::READABLE);
+        if self.is_stopping || registered.is_err() {
+            self.neighbours.loads[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        self.serial = self.serial.wrapping_add(1);
+        entry.insert(Connection::new(stream, peer, self.serial));
+        self.to_connect.set(self.now, token.0 as u32, self.serial);
+        Some(token.0 as u32)
+    }
+
+    /// Does what has come due.
+    fn expire(&mut self) {
+        if self.core.next_deadline().is_some_and(|at| at <= self.now) {
+            self.core.tick(self.now);
+        }
+        while let Some(deadline) = self.to_connect.due(self.now) {
+            if is_opening(&self.connections, &deadline) {
+                self.turn_away(deadline.index, None, &siskin_core::Cause::ConnectTimeout);
+                self.forget(deadline.index);
+            }
+        }
+        while let Some(deadline) = self.to_close.due(self.now) {
+            if is_closing(&self.connections, &deadline) {
+                self.forget(deadline.index);
+            }
+        }
+    }
+
+    fn post_mail(&mut self) {
+        for (worker, mailbox) in (0..).zip(&self.neighbours.mailboxes) {
+            if worker != self.index
+                && let Some(mail) = self.core.take_mail(worker)
+            {
+                mailbox.post(Letter::Mail(mail));
+            }
+        }
+        if let Some(done) = self.wills_published.take() {
+            // Whoever waits for it may have stopped waiting.
+            let _ = done.send(());
+        }
+    }
+
+    /// Tells what happened, then lets go of those that are no longer ours.
+    fn end_turn(&mut self) {
+        self.core.take_events(&mut self.events);
+        for event in self.events.drain(..) {
+            let peer = match &event {
+                Event::Connected { connection, .. } | Event::Disconnected { connection, .. } => {
+                    self.connections.get(*connection as usize).map(|connection| connection.peer)
+                }
+                _ => None,
+            };
+            report::event(&event, peer);
+        }
+        let load = &self.neighbours.loads[usize::from(self.index)];
+        for index in self.gone.drain(..) {
+            self.connections.remove(index as usize);
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
+        for (index, worker, bytes) in self.leaving.drain(..) {
+            let Connection { mut stream, peer, .. } = self.connections.remove(index as usize);
+            load.fetch_sub(1, Ordering::Relaxed);
+            let target = usize::from(worker);
+            // Without this the old poll would go on reporting a socket that lives on elsewhere.
+            if self.poll.registry().deregister(&mut stream).is_ok() {
+                self.neighbours.loads[target].fetch_add(1, Ordering::Relaxed);
+                self.neighbours.mailboxes[target].post(Letter::HandedOver(stream, peer, bytes));
+            }
+        }
+    }
+
+    /// How long nothing is to be done but to wait for events.
+    fn timeout(&mut self) -> Option<Duration> {
+        if !self.dirty.is_empty() || !self.continuing.is_empty() {
+            return Some(Duration::ZERO);
+        }
+        let connections = &self.connections;
+        let now = self.clock.now();
+        let next = [
+            self.core.next_deadline(),
+            self.to_connect.next(|deadline| !is_opening(connections, deadline)),
+            self.to_close.next(|deadline| !is_closing(connections, deadline)),
+            self.acceptor.as_ref().and_then(|acceptor| acceptor.next_deadline(now)),
+        ];
+        let next = next.into_iter().flatten().min()?;
+        Some(Duration::from_millis(next.ms_since(now)))
+    }
+
+    /// Logs that a transport is not let in.
+    fn turn_away(&mut self, index: u32, client_id: Option<&str>, cause: &siskin_core::Cause) {
+        let Some(connection) = self.connections.get(index as usize) else { return };
+        if let Some(count) = self.turned_away.pass(self.now) {
+            report::turned_away(connection.peer, client_id, cause, count);
+        }
+    }
+
+    /// The connection ends here and now, without another byte.
+    fn forget(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if !matches!(connection.phase, Phase::Gone | Phase::Leaving) {
+            connection.phase = Phase::Gone;
+            self.gone.push(index);
+        }
+    }
+
+    /// Reads the connection again in the next turn.
+    fn read_again(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if !mem::replace(&mut connection.continues, true) {
+            self.continuing.push(index);
+        }
+    }
+}
+
+fn is_opening(connections: &Slab<Connection>, deadline: &Deadline) -> bool {
+    is_in(connections, deadline, |phase| matches!(phase, Phase::Opening))
+}
+
+fn is_closing(connections: &Slab<Connection>, deadline: &Deadline) -> bool {
+    is_in(connections, deadline, |phase| matches!(phase, Phase::Closing(_)))
+}
+
+fn is_in(connections: &Slab<Connection>, deadline: &Deadline, is: fn(&Phase) -> bool) -> bool {
+    connections
+        .get(deadline.index as usize)
+        .is_some_and(|connection| connection.serial == deadline.serial && is(&connection.phase))
+}
+
+/// What one read takes at most, and so what one connection may hand in per turn.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Connections let in by one turn.
+const ACCEPTS_PER_TURN: usize = 64;
+
+/// Events fetched by one system call.
+const EVENTS_PER_TURN: usize = 1024;

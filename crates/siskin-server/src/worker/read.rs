@@ -1,0 +1,223 @@
+//! From a socket to the core: one read, as many frames as are whole, and what is left for next time.
+
+use std::io;
+use std::mem;
+
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+use siskin_core::{Cause, Connected, OutBuffer, SessionKey, refuse_first};
+use siskin_proto::{DecodeError, Frame, FrameStatus, frame};
+
+use super::connection::Phase;
+use super::{READ_BYTES, Worker};
+
+impl Worker {
+    /// Reads the connection once, and lets the core handle what is whole.
+    pub(super) fn read(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        connection.continues = false;
+        match connection.phase {
+            Phase::Closing(_) => return self.discard(index),
+            Phase::Leaving | Phase::Gone => return,
+            Phase::Opening | Phase::Open(_) if connection.is_paused => return,
+            Phase::Opening | Phase::Open(_) => {}
+        }
+        let missing = connection.missing(self.packet_size_max);
+        if missing >= READ_BYTES {
+            return self.read_large(index, missing);
+        }
+        let mut buffer = mem::take(&mut self.buffer);
+        buffer.clear();
+        let asked = buffer.capacity();
+        let result = rustix::io::read(&connection.stream, spare_capacity(&mut buffer));
+        if self.took(index, result, asked) {
+            self.feed_and_account(index, &buffer);
+        }
+        self.buffer = buffer;
+    }
+
+    /// Reads a part of a large frame straight to where it is gathered. Memory for it grows with what has
+    /// come, not with what was announced.
+    fn read_large(&mut self, index: u32, missing: usize) {
+        let partial = &mut self.connections[index as usize].partial;
+        let grown_max = partial.len().clamp(READ_BYTES, LARGE_READ_BYTES);
+        partial.reserve_exact(missing.min(grown_max));
+        let asked = partial.capacity() - partial.len();
+        let connection = &mut self.connections[index as usize];
+        let result = rustix::io::read(&connection.stream, spare_capacity(&mut connection.partial));
+        if self.took(index, result, asked) {
+            self.feed_and_account(index, &[]);
+        }
+    }
+
+    /// Whether a read brought bytes; arranges for the next read, or for the end.
+    fn took(&mut self, index: u32, result: Result<usize, Errno>, asked: usize) -> bool {
+        match result {
+            Ok(0) => self.lost(index, Cause::ConnectionLost),
+            Ok(taken) => {
+                // A short read has drained the socket, and the next bytes will be an event.
+                if taken == asked || self.connections[index as usize].is_read_closed {
+                    self.read_again(index);
+                }
+                return true;
+            }
+            Err(Errno::INTR) => self.read_again(index),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => self.lost(index, Cause::Io(io::Error::from(error).kind())),
+        }
+        false
+    }
+
+    /// Feeds `bytes`; if the peer leaves the answers to them unread for too long, it is not read either.
+    fn feed_and_account(&mut self, index: u32, bytes: &[u8]) {
+        let connection = &self.connections[index as usize];
+        let Some(key) = connection.session().filter(|_| connection.is_refused) else {
+            return self.feed(index, bytes);
+        };
+        let before = self.core.out(key).map_or(0, |out| out.len());
+        self.feed(index, bytes);
+        let after = self.core.out(key).map_or(0, |out| out.len());
+        let connection = &mut self.connections[index as usize];
+        let grown = after.saturating_sub(before).try_into().unwrap_or(u32::MAX);
+        connection.answers_unread = connection.answers_unread.saturating_add(grown);
+        connection.is_paused = connection.answers_unread > self.answers_bytes_max;
+    }
+
+    /// Bytes that the peer sent: completes the frame that has begun, handles all that are whole, keeps the
+    /// beginning of the next.
+    pub(super) fn feed(&mut self, index: u32, mut bytes: &[u8]) {
+        let connection = &mut self.connections[index as usize];
+        if connection.partial.is_empty() {
+            self.split(index, bytes);
+            return;
+        }
+        match connection.complete(&mut bytes, self.packet_size_max) {
+            Ok(false) => {}
+            Ok(true) => {
+                let mut whole = mem::take(&mut connection.partial);
+                if matches!(connection.phase, Phase::Opening) {
+                    // Should this connection leave for another worker, all of it must be in one piece.
+                    whole.extend_from_slice(bytes);
+                    bytes = &[];
+                }
+                if self.split(index, &whole) {
+                    self.split(index, bytes);
+                }
+            }
+            Err(error) => self.reject(index, error),
+        }
+    }
+
+    /// Handles the whole frames in `bytes` and keeps the rest. False if the connection is read no more.
+    fn split(&mut self, index: u32, mut bytes: &[u8]) -> bool {
+        let mut session = self.connections[index as usize].session();
+        while !bytes.is_empty() {
+            let frame = match frame(bytes, self.packet_size_max) {
+                Ok(FrameStatus::Complete(frame)) => frame,
+                Ok(FrameStatus::Incomplete { .. }) => {
+                    self.connections[index as usize].partial.extend_from_slice(bytes);
+                    return true;
+                }
+                Err(error) => {
+                    self.reject(index, error);
+                    return false;
+                }
+            };
+            let Some(key) = session else {
+                session = self.connect(index, frame, bytes);
+                if session.is_none() {
+                    return false;
+                }
+                bytes = &bytes[frame.len..];
+                continue;
+            };
+            if self.core.handle(key, frame, self.now).is_err() {
+                self.apply_closes();
+                return false;
+            }
+            bytes = &bytes[frame.len..];
+        }
+        true
+    }
+
+    /// The first frame, with all that came after it. None if the connection does not go on here.
+    fn connect(&mut self, index: u32, frame: Frame<'_>, bytes: &[u8]) -> Option<SessionKey> {
+        match self.core.connect(frame, index, self.now) {
+            Connected::Accepted(key) => {
+                self.connections[index as usize].phase = Phase::Open(key);
+                // At once: a connection that this one takes over has the same key until it is closed.
+                self.apply_closes();
+                self.connections[index as usize].session()
+            }
+            Connected::Refused { reply, cause, client_id } => {
+                self.turn_away(index, client_id.as_deref(), &cause);
+                self.refuse(index, &reply);
+                None
+            }
+            Connected::Elsewhere { worker } => {
+                self.connections[index as usize].phase = Phase::Leaving;
+                self.leaving.push((index, worker, bytes.to_vec()));
+                None
+            }
+        }
+    }
+
+    /// What came is no frame.
+    fn reject(&mut self, index: u32, error: DecodeError) {
+        match self.connections[index as usize].session() {
+            Some(key) => {
+                self.core.reject(key, error, self.now);
+                self.apply_closes();
+            }
+            None => {
+                let reply = refuse_first(&error, None);
+                self.turn_away(index, None, &Cause::Malformed(error));
+                self.refuse(index, &reply);
+            }
+        }
+    }
+
+    /// Sends the last bytes to a peer that is not let in.
+    fn refuse(&mut self, index: u32, reply: &[u8]) {
+        let connection = &mut self.connections[index as usize];
+        // A few bytes are taken by the kernel whole or, from a peer that is gone already, not at all.
+        let _ = io::Write::write(&mut &connection.stream, reply);
+        self.begin_close(index, OutBuffer::default(), true);
+    }
+
+    /// The transport ended without the core having ended it.
+    pub(super) fn lost(&mut self, index: u32, cause: Cause) {
+        let Some(connection) = self.connections.get(index as usize) else { return };
+        match connection.session() {
+            Some(key) => self.core.lost(key, index, cause, self.now),
+            // Port scans and health checks.
+            None => tracing::debug!(peer = %connection.peer, "gone before a CONNECT: {cause}"),
+        }
+        self.forget(index);
+    }
+
+    /// Reads and throws away what still comes on an ended connection, until the peer ends it too.
+    fn discard(&mut self, index: u32) {
+        self.buffer.clear();
+        let asked = self.buffer.capacity();
+        let connection = &mut self.connections[index as usize];
+        match rustix::io::read(&connection.stream, spare_capacity(&mut self.buffer)) {
+            Ok(0) => {
+                // It may have closed its sending side alone, and still wait for the last bytes.
+                match &mut connection.phase {
+                    Phase::Closing(closing) if !closing.out.is_empty() => closing.lingers = false,
+                    _ => self.forget(index),
+                }
+            }
+            Ok(taken) if taken == asked || connection.is_read_closed => self.read_again(index),
+            Ok(_) => {}
+            Err(Errno::INTR) => self.read_again(index),
+            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.forget(index),
+        }
+        self.buffer.clear();
+    }
+}
+
+/// A large frame's memory grows by no more than this at once, and so no read takes more.
+const LARGE_READ_BYTES: usize = 1024 * 1024;

@@ -1,0 +1,123 @@
+//! From the core to a socket: one write per connection and turn, and the last bytes of those that end.
+
+use std::mem;
+use std::net::Shutdown;
+
+use mio::{Interest, Token};
+use siskin_core::{Cause, OutBuffer, SessionKey};
+
+use super::Worker;
+use super::connection::{Closing, Phase, Written, write};
+
+impl Worker {
+    /// Writes what has gathered for the connections of this worker, one system call each.
+    pub(super) fn flush(&mut self) {
+        let mut dirty = mem::take(&mut self.dirty);
+        self.core.take_dirty(&mut dirty);
+        for (key, index) in &dirty {
+            self.write(*key, *index);
+        }
+        // What writing made room for goes out in the next turn, after others had theirs.
+        dirty.clear();
+        dirty.append(&mut self.dirty);
+        self.core.take_dirty(&mut dirty);
+        self.dirty = dirty;
+    }
+
+    fn write(&mut self, key: SessionKey, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.session() != Some(key) || connection.is_refused {
+            return;
+        }
+        let Some(out) = self.core.out(key).filter(|out| !out.is_empty()) else { return };
+        match write(&connection.stream, out) {
+            Ok(Written::All) => {
+                connection.answers_unread = 0;
+                let was_paused = mem::replace(&mut connection.is_paused, false);
+                self.core.drained(key, self.now);
+                if was_paused {
+                    self.read_again(index);
+                }
+            }
+            Ok(Written::Part) => self.dirty.push((key, index)),
+            Ok(Written::Refused) => self.await_room(index),
+            Err(error) => self.lost(index, Cause::Io(error.kind())),
+        }
+    }
+
+    /// The kernel takes no more for now: it shall say when it does.
+    fn await_room(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        connection.is_refused = true;
+        if mem::replace(&mut connection.watches_writable, true) {
+            return;
+        }
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(index as usize);
+        if let Err(error) = self.poll.registry().reregister(&mut connection.stream, token, both) {
+            self.lost(index, Cause::Io(error.kind()));
+        }
+    }
+
+    /// The kernel takes bytes again.
+    pub(super) fn handle_room(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if !mem::replace(&mut connection.is_refused, false) {
+            return;
+        }
+        match connection.phase {
+            Phase::Open(key) => self.dirty.push((key, index)),
+            Phase::Closing(_) => self.write_last(index),
+            Phase::Opening | Phase::Leaving | Phase::Gone => {}
+        }
+    }
+
+    /// Begins to close the connections that the core has ended.
+    pub(super) fn apply_closes(&mut self) {
+        let mut closes = mem::take(&mut self.closes);
+        self.core.take_closes(&mut closes);
+        for close in closes.drain(..) {
+            let connection = self.connections.get(close.connection as usize);
+            if connection.is_some_and(|connection| connection.session().is_some()) {
+                // After its DISCONNECT a client sends nothing, and waits for nothing.
+                let lingers = !matches!(close.cause, Cause::ClientDisconnect(_));
+                self.begin_close(close.connection, close.out, lingers);
+            }
+        }
+        self.closes = closes;
+    }
+
+    /// Closes a connection once the peer has taken `out`, or its time for that is over.
+    pub(super) fn begin_close(&mut self, index: u32, out: OutBuffer, lingers: bool) {
+        let connection = &mut self.connections[index as usize];
+        connection.partial = Vec::new();
+        connection.phase = Phase::Closing(Box::new(Closing { out, lingers }));
+        self.to_close.set(self.now, index, connection.serial);
+        if !connection.is_refused {
+            self.write_last(index);
+        }
+    }
+
+    /// Writes the last bytes as far as the kernel takes them; then the connection ends.
+    fn write_last(&mut self, index: u32) {
+        let connection = &mut self.connections[index as usize];
+        let Phase::Closing(closing) = &mut connection.phase else { return };
+        let written = loop {
+            match write(&connection.stream, &mut closing.out) {
+                Ok(Written::Part) => {}
+                written => break written,
+            }
+        };
+        match written {
+            Ok(Written::All | Written::Part) if closing.lingers => {
+                if connection.stream.shutdown(Shutdown::Write).is_err() {
+                    return self.forget(index);
+                }
+                // What came before may be waiting unread without another event.
+                self.read_again(index);
+            }
+            Ok(Written::Refused) => self.await_room(index),
+            Ok(Written::All | Written::Part) | Err(_) => self.forget(index),
+        }
+    }
+}
