@@ -54,4 +54,12 @@ impl Connection {
     pub(crate) fn is_full(&self, turn: &Turn) -> bool {
         self.out.len() >= turn.limits.out_buffer_bytes_max
     }
+
+    /// Whether a portion of what waited is on its way: the next is encoded when that has gone out.
+    pub(crate) fn has_pumped(&self, turn: &Turn) -> bool {
+        self.out.len() >= PUMP_BYTES.min(turn.limits.out_buffer_bytes_max)
+    }
 }
+
+/// Queued and retained messages are encoded in portions of about this many bytes.
+const PUMP_BYTES: usize = 64 * 1024;

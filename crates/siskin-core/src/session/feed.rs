@@ -57,7 +57,7 @@ impl Session {
         now: Now,
     ) -> bool {
         let mut batch: Vec<Arc<Message>> = Vec::new();
-        while self.has_room_to_feed()
+        while self.has_room_to_feed(turn)
             && let Some(mut feed) = self.feeds.0.pop_front()
         {
             let mut next = {
@@ -69,7 +69,7 @@ impl Session {
             let has_sent = !batch.is_empty();
             let mut last: Option<Arc<Message>> = None;
             for message in batch.drain(..) {
-                if !self.has_room_to_feed() {
+                if !self.has_room_to_feed(turn) {
                     next = last.map(|message| message.topic().to_owned()).or(feed.after.take());
                     break;
                 }
@@ -109,8 +109,8 @@ impl Session {
     }
 
     /// Room for one message of any QoS, so that a feed never puts anything into the queue.
-    fn has_room_to_feed(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.out.len() < super::outbox::PUMP_BYTES)
+    fn has_room_to_feed(&self, turn: &Turn) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.has_pumped(turn))
             && self.sender.is_ready()
     }
 }

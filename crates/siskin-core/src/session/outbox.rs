@@ -134,7 +134,7 @@ impl Session {
             let Some(connection) = self.connection.as_deref() else { break };
             let Some(front) = self.queue.front() else { break };
             let has_room = front.qos == Qos::AtMostOnce || self.sender.is_ready();
-            if connection.out.len() >= PUMP_BYTES || !has_room {
+            if connection.has_pumped(turn) || !has_room {
                 break;
             }
             let Some(delivery) = self.queue.pop() else { break };
@@ -161,7 +161,7 @@ impl Session {
 
     fn resend(&mut self, turn: &mut Turn, now: Now) {
         while let Some(connection) = self.connection.as_deref_mut() {
-            if connection.out.len() >= PUMP_BYTES {
+            if connection.has_pumped(turn) {
                 return;
             }
             match self.sender.resend() {
@@ -292,6 +292,3 @@ fn put_own_publish(
 
 /// Messages of the queue sent between two looks at what is retained.
 const PUMP_MESSAGES: usize = 32;
-
-/// What waits is encoded in portions of about this many bytes, each when the one before has gone out.
-pub(super) const PUMP_BYTES: usize = 64 * 1024;
