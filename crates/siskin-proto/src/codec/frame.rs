@@ -65,3 +65,68 @@ impl Frame<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(buf: &[u8]) -> Frame<'_> {
+        match frame(buf, PACKET_SIZE_MAX) {
+            Ok(FrameStatus::Complete(frame)) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_packet_ends_where_its_remaining_length_says() {
+        let buf = [0xC0, 0, 0x30, 3, 0, 1, b'a', 0xE0];
+        let first = whole(&buf);
+        assert_eq!((first.first, first.body, first.len), (0xC0, &[][..], 2));
+        let second = whole(&buf[first.len..]);
+        assert_eq!((second.first, second.body, second.len), (0x30, &[0, 1, b'a'][..], 5));
+    }
+
+    #[test]
+    fn the_length_of_an_incomplete_packet_is_known_once_its_header_is_there() {
+        for buf in [&[][..], &[0x30], &[0x30, 0x80], &[0x30, 0xFF, 0xFF, 0xFF]] {
+            assert_eq!(frame(buf, PACKET_SIZE_MAX), Ok(FrameStatus::Incomplete { len: None }));
+        }
+        for (buf, len) in [(&[0x30, 2][..], 4), (&[0x30, 2, 0], 4), (&[0x30, 0x80, 0x01], 131)] {
+            assert_eq!(frame(buf, PACKET_SIZE_MAX), Ok(FrameStatus::Incomplete { len: Some(len) }));
+        }
+    }
+
+    #[test]
+    fn the_largest_packet_of_all_is_incomplete_and_no_overflow() {
+        let header = [0x30, 0xFF, 0xFF, 0xFF, 0x7F];
+        let len = Some(268_435_460);
+        assert_eq!(frame(&header, u32::MAX), Ok(FrameStatus::Incomplete { len }));
+        assert_eq!(frame(&header, PACKET_SIZE_MAX), Ok(FrameStatus::Incomplete { len }));
+        let too_large = Violation::PacketTooLarge { len: 268_435_460, max: PACKET_SIZE_MAX - 1 };
+        assert_eq!(frame(&header, PACKET_SIZE_MAX - 1), Err(too_large.into()));
+    }
+
+    #[test]
+    fn a_packet_of_the_limit_is_taken_and_one_byte_more_is_too_large() {
+        assert!(matches!(frame(&[0x30, 2, 0, 0], 4), Ok(FrameStatus::Complete(_))));
+        // Before its body has come.
+        let error = DecodeError::from(Violation::PacketTooLarge { len: 5, max: 4 });
+        assert_eq!(frame(&[0x30, 3], 4), Err(error));
+        assert_eq!(error.reason(), crate::Reason::PacketTooLarge);
+        assert_eq!(frame(&[0xC0, 0], 0), Err(Violation::PacketTooLarge { len: 2, max: 0 }.into()));
+    }
+
+    #[test]
+    fn a_remaining_length_of_more_than_four_bytes_is_malformed() {
+        for buf in [&[0x30, 0x80, 0x80, 0x80, 0x80][..], &[0x30, 0xFF, 0xFF, 0xFF, 0xFF, 0x7F]] {
+            assert_eq!(frame(buf, PACKET_SIZE_MAX), Err(Malformed::RemainingLength.into()));
+        }
+    }
+
+    #[test]
+    fn a_remaining_length_of_more_bytes_than_it_needs_is_malformed() {
+        for buf in [&[0xC0, 0x80, 0x00][..], &[0x30, 0xFF, 0x00], &[0x30, 0x80, 0x80, 0x80, 0x00]] {
+            assert_eq!(frame(buf, PACKET_SIZE_MAX), Err(Malformed::RemainingLength.into()));
+        }
+    }
+}

@@ -2,6 +2,10 @@
 
 mod frame;
 pub(crate) mod read;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod varint;
 pub(crate) mod write;
 

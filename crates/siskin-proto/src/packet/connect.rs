@@ -218,3 +218,6 @@ fn read_properties<'a>(reader: &mut Reader<'a>) -> Result<Properties<'a>, Decode
     }
     Ok(properties)
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,3 +87,57 @@ fn return_code(reader: &mut Reader<'_>) -> Result<Reason, DecodeError> {
         code => Err(Violation::ReasonCode { packet: PacketKind::SubAck, code }.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Packet;
+    use crate::codec::testing::{VERSIONS_3, bad, good, id, packet, written};
+
+    const SUBACK: PacketKind = PacketKind::SubAck;
+
+    fn suback(reasons: &[Reason]) -> Packet<'static> {
+        let reasons = reasons.to_vec();
+        Packet::SubAck(SubAck { packet_id: id(7), properties: Properties::EMPTY, reasons })
+    }
+
+    #[test]
+    fn reasons_stand_in_the_order_of_the_filters() {
+        let reasons = [Reason::GrantedQos2, Reason::Unspecified, Reason::GrantedQos0, Reason::GrantedQos1];
+        for version in VERSIONS_3 {
+            good(version, b"\x90\x06\0\x07\x02\x80\0\x01", &suback(&reasons));
+        }
+        good(Version::V5, b"\x90\x07\0\x07\0\x02\x80\0\x01", &suback(&reasons));
+    }
+
+    #[test]
+    fn before_5_every_error_is_one_return_code() {
+        for version in VERSIONS_3 {
+            for reason in [Reason::NotAuthorized, Reason::QuotaExceeded, Reason::TopicFilterInvalid] {
+                assert_eq!(written(version, &suback(&[reason])), b"\x90\x03\0\x07\x80");
+            }
+            for code in (0..=u8::MAX).filter(|code| ![0, 1, 2, 0x80].contains(code)) {
+                bad(version, &[0x90, 3, 0, 7, code], Violation::ReasonCode { packet: SUBACK, code });
+            }
+        }
+    }
+
+    #[test]
+    fn suback_has_only_its_reason_codes() {
+        let codes = [0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2];
+        for code in 0..=u8::MAX {
+            let bytes = packet(SUBACK, 0, &[0, 7, 0, code]);
+            if codes.contains(&code) {
+                good(Version::V5, &bytes, &suback(&[Reason::from_u8(code).unwrap()]));
+            } else {
+                bad(Version::V5, &bytes, Violation::ReasonCode { packet: SUBACK, code });
+            }
+        }
+    }
+
+    #[test]
+    fn a_suback_without_a_reason_is_a_protocol_error() {
+        bad(Version::V3_1_1, b"\x90\x02\0\x07", Violation::NoReasonCodes { packet: SUBACK });
+        bad(Version::V5, b"\x90\x03\0\x07\0", Violation::NoReasonCodes { packet: SUBACK });
+    }
+}

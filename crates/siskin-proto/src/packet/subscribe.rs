@@ -130,3 +130,150 @@ impl SubscriptionOptions {
             | (self.retain_handling as u8) << RETAIN_HANDLING_SHIFT
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::{VERSIONS, VERSIONS_3, bad, good, id, packet};
+    use crate::{Packet, PropertiesBuf, Property, Reason, TopicError};
+
+    const SUBSCRIBE: PacketKind = PacketKind::Subscribe;
+
+    fn subscribe(filters: &[(&'static str, SubscriptionOptions)]) -> Subscribe<'static> {
+        let filters =
+            filters.iter().map(|(text, options)| (TopicFilter::parse(text).unwrap(), *options)).collect();
+        Subscribe { packet_id: id(0x0102), properties: Properties::EMPTY, filters }
+    }
+
+    fn at(qos: Qos) -> SubscriptionOptions {
+        SubscriptionOptions { qos, ..SubscriptionOptions::default() }
+    }
+
+    #[test]
+    fn filters_stand_one_after_the_other_each_with_its_options() {
+        let filters =
+            [("a/+", at(Qos::AtMostOnce)), ("#", at(Qos::ExactlyOnce)), ("b", at(Qos::AtLeastOnce))];
+        let packet = Packet::Subscribe(subscribe(&filters));
+        for version in VERSIONS_3 {
+            good(version, b"\x82\x10\x01\x02\0\x03a/+\0\0\x01#\x02\0\x01b\x01", &packet);
+        }
+        good(Version::V5, b"\x82\x11\x01\x02\0\0\x03a/+\0\0\x01#\x02\0\x01b\x01", &packet);
+    }
+
+    #[test]
+    fn every_option_has_its_bits() {
+        for (bits, options) in [
+            (0x01, at(Qos::AtLeastOnce)),
+            (0x04, SubscriptionOptions { no_local: true, ..at(Qos::AtMostOnce) }),
+            (0x08, SubscriptionOptions { retain_as_published: true, ..at(Qos::AtMostOnce) }),
+            (0x10, SubscriptionOptions { retain_handling: RetainHandling::SendIfNew, ..at(Qos::AtMostOnce) }),
+            (
+                0x22,
+                SubscriptionOptions { retain_handling: RetainHandling::DoNotSend, ..at(Qos::ExactlyOnce) },
+            ),
+        ] {
+            let body = [1, 2, 0, 0, 1, b'a', bits];
+            let subscribe = Packet::Subscribe(subscribe(&[("a", options)]));
+            good(Version::V5, &packet(SUBSCRIBE, 2, &body), &subscribe);
+        }
+    }
+
+    #[test]
+    fn a_subscription_identifier_may_stand_once_and_is_not_0() {
+        let properties = PropertiesBuf::from_iter([Property::SubscriptionIdentifier(268_435_455)]);
+        let subscribe =
+            Subscribe { properties: properties.as_properties(), ..subscribe(&[("a", at(Qos::AtMostOnce))]) };
+        let bytes = b"\x82\x0C\x01\x02\x05\x0B\xFF\xFF\xFF\x7F\0\x01a\0";
+        good(Version::V5, bytes, &Packet::Subscribe(subscribe));
+        let property = PropertyId::SubscriptionIdentifier;
+        let zero = b"\x82\x09\x01\x02\x02\x0B\0\0\x01a\0";
+        bad(Version::V5, zero, Violation::PropertyValue { packet: SUBSCRIBE, property });
+        let twice = b"\x82\x0B\x01\x02\x04\x0B\x01\x0B\x02\0\x01a\0";
+        bad(Version::V5, twice, Violation::PropertyRepeated { packet: SUBSCRIBE, property });
+    }
+
+    #[test]
+    fn a_subscribe_without_a_filter_is_a_protocol_error() {
+        for version in VERSIONS_3 {
+            bad(version, b"\x82\x02\x01\x02", Violation::NoFilters { packet: SUBSCRIBE });
+        }
+        bad(Version::V5, b"\x82\x03\x01\x02\0", Violation::NoFilters { packet: SUBSCRIBE });
+        assert_eq!(Violation::NoFilters { packet: SUBSCRIBE }.reason(), Reason::ProtocolError);
+    }
+
+    #[test]
+    fn before_5_the_options_byte_is_a_qos_and_nothing_else() {
+        for version in VERSIONS_3 {
+            for options in 3..=u8::MAX {
+                let bytes = packet(SUBSCRIBE, 2, &[1, 2, 0, 1, b'a', options]);
+                if options & 0b11 == 3 {
+                    bad(version, &bytes, Malformed::Qos { packet: SUBSCRIBE });
+                } else {
+                    bad(version, &bytes, Malformed::SubscriptionOptions(options));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_reserved_bit_in_the_options_is_malformed() {
+        for options in [0x40, 0x80, 0xC1, 0x43] {
+            let bytes = packet(SUBSCRIBE, 2, &[1, 2, 0, 0, 1, b'a', options]);
+            bad(Version::V5, &bytes, Malformed::SubscriptionOptions(options));
+        }
+    }
+
+    #[test]
+    fn qos_3_and_retain_handling_3_are_protocol_errors_in_5() {
+        bad(Version::V5, b"\x82\x07\x01\x02\0\0\x01a\x03", Violation::SubscriptionQos);
+        bad(Version::V5, b"\x82\x07\x01\x02\0\0\x01a\x30", Violation::RetainHandling);
+        assert_eq!(Violation::SubscriptionQos.reason(), Reason::ProtocolError);
+        assert_eq!(Violation::RetainHandling.reason(), Reason::ProtocolError);
+    }
+
+    #[test]
+    fn a_filter_is_utf_8() {
+        let field = Field::TopicFilter;
+        for version in VERSIONS_3 {
+            bad(version, b"\x82\x06\x01\x02\0\x01\xC0\0", Malformed::Utf8 { packet: SUBSCRIBE, field });
+            bad(version, b"\x82\x06\x01\x02\0\x01\0\0", Malformed::Nul { packet: SUBSCRIBE, field });
+        }
+        bad(Version::V5, b"\x82\x07\x01\x02\0\0\x01\xC0\0", Malformed::Utf8 { packet: SUBSCRIBE, field });
+        bad(Version::V5, b"\x82\x07\x01\x02\0\0\x01\0\0", Malformed::Nul { packet: SUBSCRIBE, field });
+    }
+
+    #[test]
+    fn an_invalid_filter_is_named_as_such() {
+        for (text, error) in [
+            ("", TopicError::Empty),
+            ("a#", TopicError::MultiLevel),
+            ("a+", TopicError::SingleLevel),
+            ("$share//a", TopicError::ShareName),
+            ("$share/g", TopicError::ShareFilter),
+        ] {
+            for version in VERSIONS {
+                let mut body = vec![1, 2];
+                body.extend_from_slice(if version.is_v5() { &[0] } else { &[] });
+                crate::codec::write::string(&mut body, text);
+                body.push(0);
+                let error = Violation::TopicFilter { packet: SUBSCRIBE, error };
+                assert_eq!(error.reason(), Reason::TopicFilterInvalid);
+                bad(version, &packet(SUBSCRIBE, 2, &body), error);
+            }
+        }
+    }
+
+    #[test]
+    fn a_filter_needs_its_options() {
+        let error = Malformed::Truncated { packet: SUBSCRIBE, field: Field::SubscriptionOptions };
+        bad(Version::V3_1_1, b"\x82\x05\x01\x02\0\x01a", error);
+        bad(Version::V5, b"\x82\x06\x01\x02\0\0\x01a", error);
+    }
+
+    #[test]
+    fn packet_id_0_is_a_protocol_error() {
+        for version in VERSIONS {
+            bad(version, b"\x82\x07\0\0\0\0\x01a\0", Violation::PacketIdZero { packet: SUBSCRIBE });
+        }
+    }
+}

@@ -67,3 +67,50 @@ impl<'a> UnsubAck<'a> {
         2 + write::properties_len(version, self.properties) + reasons
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::{VERSIONS_3, bad, good, id, packet, written};
+    use crate::{Malformed, Packet};
+
+    const UNSUBACK: PacketKind = PacketKind::UnsubAck;
+
+    fn unsuback(reasons: &[Reason]) -> Packet<'static> {
+        let reasons = reasons.to_vec();
+        Packet::UnsubAck(UnsubAck { packet_id: id(7), properties: Properties::EMPTY, reasons })
+    }
+
+    #[test]
+    fn reasons_stand_in_the_order_of_the_filters() {
+        let reasons = [Reason::NoSubscriptionExisted, Reason::Success, Reason::NotAuthorized];
+        good(Version::V5, b"\xB0\x06\0\x07\0\x11\0\x87", &unsuback(&reasons));
+    }
+
+    #[test]
+    fn before_5_there_are_no_reasons() {
+        for version in VERSIONS_3 {
+            good(version, b"\xB0\x02\0\x07", &unsuback(&[]));
+            assert_eq!(written(version, &unsuback(&[Reason::Success])), b"\xB0\x02\0\x07");
+            bad(version, b"\xB0\x03\0\x07\0", Malformed::TrailingBytes { packet: UNSUBACK });
+        }
+    }
+
+    #[test]
+    fn unsuback_has_only_its_reason_codes() {
+        let codes = [0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
+        for code in 0..=u8::MAX {
+            let bytes = packet(UNSUBACK, 0, &[0, 7, 0, code]);
+            if codes.contains(&code) {
+                good(Version::V5, &bytes, &unsuback(&[Reason::from_u8(code).unwrap()]));
+            } else {
+                bad(Version::V5, &bytes, Violation::ReasonCode { packet: UNSUBACK, code });
+            }
+        }
+    }
+
+    #[test]
+    fn an_unsuback_without_a_reason_is_a_protocol_error() {
+        bad(Version::V5, b"\xB0\x03\0\x07\0", Violation::NoReasonCodes { packet: UNSUBACK });
+    }
+}

@@ -54,3 +54,48 @@ impl<'a> Unsubscribe<'a> {
         2 + write::properties_len(version, self.properties) + filters
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::testing::{VERSIONS, VERSIONS_3, bad, good, id};
+    use crate::{Field, Malformed, Packet, TopicError};
+
+    const UNSUBSCRIBE: PacketKind = PacketKind::Unsubscribe;
+
+    #[test]
+    fn filters_stand_one_after_the_other() {
+        let filters = ["a/+", "#"].map(|text| TopicFilter::parse(text).unwrap()).to_vec();
+        let packet =
+            Packet::Unsubscribe(Unsubscribe { packet_id: id(7), properties: Properties::EMPTY, filters });
+        for version in VERSIONS_3 {
+            good(version, b"\xA2\x0A\0\x07\0\x03a/+\0\x01#", &packet);
+        }
+        good(Version::V5, b"\xA2\x0B\0\x07\0\0\x03a/+\0\x01#", &packet);
+    }
+
+    #[test]
+    fn an_unsubscribe_without_a_filter_is_a_protocol_error() {
+        for version in VERSIONS_3 {
+            bad(version, b"\xA2\x02\0\x07", Violation::NoFilters { packet: UNSUBSCRIBE });
+        }
+        bad(Version::V5, b"\xA2\x03\0\x07\0", Violation::NoFilters { packet: UNSUBSCRIBE });
+    }
+
+    #[test]
+    fn a_filter_is_utf_8_and_valid() {
+        let field = Field::TopicFilter;
+        bad(Version::V3_1_1, b"\xA2\x05\0\x07\0\x01\xFF", Malformed::Utf8 { packet: UNSUBSCRIBE, field });
+        bad(Version::V5, b"\xA2\x06\0\x07\0\0\x01\xFF", Malformed::Utf8 { packet: UNSUBSCRIBE, field });
+        bad(Version::V5, b"\xA2\x06\0\x07\0\0\x01\0", Malformed::Nul { packet: UNSUBSCRIBE, field });
+        let error = TopicError::MultiLevel;
+        bad(Version::V5, b"\xA2\x07\0\x07\0\0\x02a#", Violation::TopicFilter { packet: UNSUBSCRIBE, error });
+    }
+
+    #[test]
+    fn packet_id_0_is_a_protocol_error() {
+        for version in VERSIONS {
+            bad(version, b"\xA2\x06\0\0\0\0\x01a", Violation::PacketIdZero { packet: UNSUBSCRIBE });
+        }
+    }
+}

@@ -11,3 +11,6 @@ pub use buf::PropertiesBuf;
 pub use table::{Property, PropertyId};
 pub(crate) use validate::{PropertySet, read};
 pub use view::Properties;
+
+#[cfg(test)]
+mod tests;

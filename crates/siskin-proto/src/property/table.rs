@@ -71,7 +71,7 @@ macro_rules! properties {
             /// How many bytes [`encode`](Self::encode) appends.
             pub fn encoded_len(&self) -> usize {
                 1 + match *self {
-                    $(Self::$name(value) => <wire!($type $(as $wire)?)>::from(value).len(),)*
+                    $(Self::$name(value) => <wire!($type $(as $wire)?)>::from(value).encoded_len(),)*
                 }
             }
 

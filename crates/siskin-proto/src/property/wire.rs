@@ -34,7 +34,7 @@ pub(super) trait Value<'a>: Sized {
 
     fn read(reader: &mut Reader<'a>, id: PropertyId) -> Result<Self, DecodeError>;
     fn write(self, out: &mut Vec<u8>);
-    fn len(self) -> usize;
+    fn encoded_len(self) -> usize;
 }
 
 /// A subscription identifier, the only number of variable length.
@@ -63,7 +63,7 @@ impl<'a> Value<'a> for u8 {
         out.push(self);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         1
     }
 }
@@ -83,7 +83,7 @@ impl<'a> Value<'a> for bool {
         out.push(u8::from(self));
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         1
     }
 }
@@ -99,7 +99,7 @@ impl<'a> Value<'a> for u16 {
         put::u16(out, self);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         2
     }
 }
@@ -115,7 +115,7 @@ impl<'a> Value<'a> for u32 {
         put::u32(out, self);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         4
     }
 }
@@ -131,7 +131,7 @@ impl<'a> Value<'a> for Varint {
         put::varint(out, self.0 as usize);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         put::varint_len(self.0 as usize)
     }
 }
@@ -147,7 +147,7 @@ impl<'a> Value<'a> for &'a str {
         put::string(out, self);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         put::string_len(self)
     }
 }
@@ -163,7 +163,7 @@ impl<'a> Value<'a> for &'a [u8] {
         put::binary(out, self);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         put::binary_len(self)
     }
 }
@@ -181,7 +181,7 @@ impl<'a> Value<'a> for (&'a str, &'a str) {
         put::string(out, self.1);
     }
 
-    fn len(self) -> usize {
+    fn encoded_len(self) -> usize {
         put::string_len(self.0) + put::string_len(self.1)
     }
 }

@@ -55,3 +55,56 @@ fn fault(text: &str) -> TopicError {
         TopicError::Wildcard // [MQTT-3.3.2-2]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::TopicFilter;
+
+    #[test]
+    fn a_name_has_at_least_one_character() {
+        assert_eq!(TopicName::parse(""), Err(TopicError::Empty));
+        for name in ["a", "/", " ", "//", "\u{FEFF}", "Ä/ö"] {
+            assert_eq!(TopicName::parse(name).map(TopicName::as_str), Ok(name));
+        }
+    }
+
+    #[test]
+    fn a_name_has_no_wildcard() {
+        for name in
+            ["+", "#", "a/+", "a/#", "a+", "#a", "sport/tennis/+/player", "aaaaaaaaaaaaaaaaaaaaaaaaa#"]
+        {
+            assert_eq!(TopicName::parse(name), Err(TopicError::Wildcard), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_holds_no_u_0000() {
+        for name in ["\0", "a\0", "a/\0/b", "+\0"] {
+            assert_eq!(TopicName::parse(name), Err(TopicError::Nul));
+        }
+    }
+
+    #[test]
+    fn a_name_has_at_most_65535_bytes() {
+        let longest = "a".repeat(65_535);
+        assert!(TopicName::parse(&longest).is_ok());
+        assert_eq!(TopicName::parse(&(longest + "a")), Err(TopicError::TooLong));
+    }
+
+    #[test]
+    fn a_dollar_is_special_only_in_front() {
+        assert!(TopicName::parse("$SYS/a").unwrap().is_system());
+        assert!(TopicName::parse("$").unwrap().is_system());
+        assert!(!TopicName::parse("a/$SYS").unwrap().is_system());
+        let name = TopicName::parse("a/$SYS").unwrap();
+        assert!(TopicFilter::parse("a/+").unwrap().matches(name));
+    }
+
+    #[test]
+    fn levels_are_counted_with_the_empty_ones() {
+        for (name, levels) in [("a", 1), ("/", 2), ("a/b", 2), ("//", 3), ("a//b/", 4)] {
+            assert_eq!(TopicName::parse(name).unwrap().levels(), levels, "{name}");
+        }
+    }
+}
