@@ -9,15 +9,16 @@ use clap::ArgGroup;
 use siskin_proto::{PACKET_SIZE_MAX, PropertiesBuf, Qos, Reason};
 
 use super::client::{
-    CONNECTION_LOST, Client, ConnectionArgs, Failure, Incoming, Outgoing, PAYLOAD_SIZE, Woken, end, packets,
-    parse_qos, topic_name,
+    CONNECTION_LOST, Client, ConnectionArgs, Failure, Incoming, Outgoing, PAYLOAD_SIZE, PROPERTIES_HELP,
+    Woken, end, packets, parse_qos, topic_name,
 };
 
 /// Publish messages to an MQTT server.
 ///
 /// With QoS 1 or 2 it ends when the server has acknowledged every message.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true, args_override_self = true, after_long_help = AFTER_HELP)]
+#[command(disable_help_flag = true, args_override_self = true, after_help = after_help())]
+#[command(override_usage = "siskin pub -t TOPIC {-m PAYLOAD | -f PATH | -l | -s | -n} [OPTIONS]")]
 #[command(group(ArgGroup::new("payload").required(true)))]
 pub(crate) struct Args {
     /// Topic to publish to; it may stand in the URL instead
@@ -264,14 +265,18 @@ fn parse_delay(text: &str) -> Result<Duration, String> {
 
 const MESSAGE: &str = "Message";
 
+fn after_help() -> String {
+    format!("{PROPERTIES_HELP}\n{AFTER_HELP}")
+}
+
 const AFTER_HELP: &str = "\
 Exit status:
-  0    everything was published, or a signal ended it
-  1    wrong flags, or the server cannot be reached
-  1-5  the server refused the connection: return code of MQTT 3
-  7    the connection was lost
-  128 and above  reason code of MQTT 5: the server refused the connection or a message
-  others are the error numbers of mosquitto_pub
+  0         everything was published, with QoS 1 and 2 also acknowledged; or a signal ended it
+  1, 2      wrong flags, or the server cannot be reached
+  1 to 5    the server refused the connection: return code of MQTT 3
+  7         the connection was lost
+  from 128  reason code of MQTT 5: the server refused the connection or a message
+  others    error numbers of mosquitto_pub
 
 Examples:
   siskin pub -t home/temperature -m 21.5

@@ -12,15 +12,16 @@ use siskin_proto::{
 };
 
 use super::client::{
-    Client, ConnectionArgs, Failure, Format, Incoming, Message, Outgoing, Settings, Shown, TIMED_OUT, Woken,
-    end, output_failure, packets, parse_qos, topic_filter, topic_name,
+    Client, ConnectionArgs, Failure, Format, Incoming, Message, Outgoing, PROPERTIES_HELP, Settings, Shown,
+    TIMED_OUT, Woken, end, output_failure, packets, parse_qos, topic_filter, topic_name,
 };
 
 /// Subscribe to topics of an MQTT server and print the messages that come.
 ///
 /// If the connection is lost it is opened again.
 #[derive(clap::Args)]
-#[command(disable_help_flag = true, args_override_self = true, after_long_help = AFTER_HELP)]
+#[command(disable_help_flag = true, args_override_self = true, after_help = after_help())]
+#[command(override_usage = "siskin sub -t FILTER... [OPTIONS]")]
 pub(crate) struct Args {
     /// Topic filter to subscribe to (repeatable); it may stand in the URL instead
     #[arg(short, long = "topic", value_name = "FILTER", action = ArgAction::Append, allow_hyphen_values = true, help_heading = SUBSCRIPTION)]
@@ -393,32 +394,39 @@ const SUBSCRIPTION: &str = "Subscription";
 const ENDING: &str = "When to end";
 const OUTPUT: &str = "Output";
 
-const AFTER_HELP: &str = r#"Format (-F):
-  %t topic          %p payload               %x %X payload in hexadecimal
-  %q QoS            %r retain flag           %l length of the payload in bytes
-  %m packet id      %j all as JSON           %J all as JSON, the payload too (it must be JSON)
-  %d %f payload of 8 or 4 bytes, little-endian, as a floating point number
-  %A topic alias, %C content type, %D correlation data, %E message expiry interval in seconds,
-  %F payload format indicator, %P user properties, %R response topic, %S subscription identifier
+fn after_help() -> String {
+    format!("{FORMAT_HELP}\n{PROPERTIES_HELP}\n{AFTER_HELP}")
+}
+
+const FORMAT_HELP: &str = r#"Format (-F):
+  %t topic        %p payload      %x %X payload in hexadecimal
+  %q QoS          %r retain flag  %l length of the payload in bytes
+  %m packet id    %j all as JSON  %J all as JSON, the payload too (it must be JSON)
+  %d %f           payload of 8 or 4 bytes, little-endian, as a floating point number
+  %A topic alias  %C content type  %D correlation data  %E message expiry in seconds
+  %F payload format indicator      %P user properties   %R response topic
+  %S subscription identifier       %% @@ \\ themselves
   %I time as 2016-08-10T09:47:38+0100        %U seconds.nanoseconds since 1970
-  @X %X of strftime, for example @H:@M:@S    @N nanoseconds of the second
-  %% @@ \\ themselves   \n \r \t \v \a \e \0 control characters
+  @X is %X of strftime, like @H:@M:@S        @N nanoseconds of the second
+  \n \r \t \v \a \e \0 control characters
+  Between % and the letter: - left-aligned, 0 padded by zeros, least width, and
+  behind a dot the most characters (with %x the bytes in a group, with %d and %f
+  the decimals). %-20t is a column of topics.
+"#;
 
-  Between % and the letter: - left-aligned, 0 padded by zeros, least width, and behind a dot the most
-  characters (of %x the bytes in a group, of %d and %f the digits). %-20t is a column of topics.
-
+const AFTER_HELP: &str = "\
 Exit status:
-  0    as asked, or a signal ended it
-  1    wrong flags, or the server cannot be reached
-  1-5  the server refused the connection: return code of MQTT 3
-  27   the time of -W was up
-  128 and above  reason code: the server refused the connection or all subscriptions, or ended it
-  others are the error numbers of mosquitto_sub
+  0         as asked, or a signal ended it
+  1, 2      wrong flags, or the server cannot be reached
+  1 to 5    the server refused the connection: return code of MQTT 3
+  27        the time of -W was up
+  from 128  reason code: the server refused the connection or all subscriptions, or ended it
+  others    error numbers of mosquitto_sub
 
 Examples:
   siskin sub -t 'home/#' -v
   siskin sub -h broker.example -t alarm -q 1 -c -i alarm-log -F '%I %t %p'
-  siskin sub -t '$SYS/#' -v -W 5"#;
+  siskin sub -t '$SYS/#' -v -W 5";
 
 #[cfg(test)]
 mod tests {

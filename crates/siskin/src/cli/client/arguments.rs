@@ -18,9 +18,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = CONNECTION)]
     port: Option<u16>,
 
-    /// Server, user and topic in one: mqtt://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC]
-    ///
-    /// User name and password may hold characters escaped as %40; the topic is taken as it stands.
+    /// Server, user and topic in one: mqtt://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC]; in user name and
+    /// password %40 is @, the topic is taken as it stands
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"], help_heading = CONNECTION)]
     url: Option<String>,
 
@@ -97,7 +96,7 @@ pub(crate) struct ConnectionArgs {
     quiet: bool,
 
     /// Print this help
-    #[arg(long, action = ArgAction::Help, help_heading = DIAGNOSTICS)]
+    #[arg(long, action = ArgAction::HelpShort, help_heading = DIAGNOSTICS)]
     help: Option<bool>,
 }
 
@@ -239,13 +238,13 @@ fn will(
 /// A topic to publish to, or why it is none.
 pub(crate) fn topic_name(text: &str) -> Result<TopicName<'_>, Failure> {
     TopicName::parse(text)
-        .map_err(|error| Failure::usage(format!("Error: Invalid topic '{text}' to publish to: {error}.")))
+        .map_err(|error| Failure::usage(format!("Error: Invalid topic '{text}' to publish to: it {error}.")))
 }
 
 /// A topic filter, or why it is none.
 pub(crate) fn topic_filter(text: &str) -> Result<TopicFilter<'_>, Failure> {
     TopicFilter::parse(text)
-        .map_err(|error| Failure::usage(format!("Error: Invalid subscription topic '{text}': {error}.")))
+        .map_err(|error| Failure::usage(format!("Error: Invalid subscription topic '{text}': it {error}.")))
 }
 
 pub(crate) fn parse_qos(text: &str) -> Result<Qos, String> {

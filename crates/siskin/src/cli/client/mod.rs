@@ -25,3 +25,4 @@ pub(super) use failure::{CONNECTION_LOST, Failure, PAYLOAD_SIZE, TIMED_OUT, end}
 pub(super) use format::{Format, Shown};
 pub(super) use incoming::{Incoming, Message, packets};
 pub(super) use outgoing::Outgoing;
+pub(super) use properties::PROPERTIES_HELP;

@@ -1,6 +1,5 @@
 //! `-D`: properties of 5.0 for the packets that a tool sends.
 
-use clap::builder::StyledStr;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use siskin_proto::{PropertiesBuf, Property, PropertyId, TopicName};
@@ -186,8 +185,7 @@ impl Args for PacketProperties {
                 .num_args(3..=4)
                 .value_names(["PACKET", "NAME", "VALUE"])
                 .action(ArgAction::Append)
-                .help("Add a property to a packet (repeatable)")
-                .long_help(StyledStr::from(HELP)),
+                .help("Add a property to a packet (repeatable; MQTT 5 only, without effect in others); see below"),
         )
     }
 
@@ -214,21 +212,24 @@ impl FromArgMatches for PacketProperties {
     }
 }
 
-const HELP: &str = "\
-Add a property to a packet (repeatable; MQTT 5 only, otherwise without effect)
-
-  connect      session-expiry-interval receive-maximum maximum-packet-size topic-alias-maximum
-               request-response-information request-problem-information authentication-method
-               authentication-data user-property
-  publish      payload-format-indicator message-expiry-interval topic-alias response-topic
-               correlation-data content-type user-property
-  subscribe    subscription-identifier user-property
+/// For the end of the help texts.
+pub(crate) const PROPERTIES_HELP: &str = "\
+Properties (-D), intervals in seconds:
+  connect      session-expiry-interval, receive-maximum, maximum-packet-size,
+               topic-alias-maximum, request-response-information,
+               request-problem-information, authentication-method,
+               authentication-data, user-property
+  publish      payload-format-indicator, message-expiry-interval, topic-alias,
+               response-topic, correlation-data, content-type, user-property
+  subscribe    subscription-identifier, user-property
   unsubscribe  user-property
-  disconnect   session-expiry-interval reason-string user-property
-  will         will-delay-interval payload-format-indicator message-expiry-interval content-type
-               response-topic correlation-data user-property
-
-A user-property has two values, its name and its value. Intervals are in seconds.";
+  disconnect   session-expiry-interval, reason-string, user-property
+  will         will-delay-interval, payload-format-indicator,
+               message-expiry-interval, content-type, response-topic,
+               correlation-data, user-property
+  A user-property has two values, its name and its value:
+  -D publish user-property origin cellar
+";
 
 #[cfg(test)]
 mod tests {
@@ -242,11 +243,10 @@ mod tests {
 
     #[test]
     fn every_property_of_every_packet_can_be_given() {
-        let lists = HELP.lines().filter(|line| line.starts_with("  "));
         let mut target = "";
         let mut count = 0;
-        for line in lists {
-            let mut words = line.split_whitespace();
+        for line in PROPERTIES_HELP.lines().skip(1).take_while(|line| !line.contains("A user-property")) {
+            let mut words = line.split([' ', ',']).filter(|word| !word.is_empty());
             if !line.starts_with("    ") {
                 target = words.next().unwrap();
             }
