@@ -1,0 +1,193 @@
+//! Siskin with clients that others wrote: Debian's mosquitto_pub and mosquitto_sub, and paho-mqtt.
+//!
+//! Where they are not installed these tests say so and pass, unless `SISKIN_REQUIRE_INTEROP` is set, as
+//! it is in the project's gate. `.ci/install` installs them.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use siskin_server::{Config, Server};
+
+#[test]
+fn mosquitto_sub_receives_what_mosquitto_pub_sends_at_each_qos_and_version() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let broker = Broker::start();
+    for version in ["mqttv31", "mqttv311", "mqttv5"] {
+        for qos in ["0", "1", "2"] {
+            let topic = format!("{version}/{qos}/a");
+            let filter = format!("{version}/{qos}/+");
+            let sub = broker.subscribe(&["-V", version, "-t", &filter, "-q", qos, "-v", "-C", "1"]);
+            broker.publish(&["-V", version, "-t", &topic, "-q", qos, "-m", "hello"]);
+            assert_eq!(sub.output(), format!("{topic} hello\n"));
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn mosquitto_clients_set_read_and_clear_a_retained_message() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let broker = Broker::start();
+    broker.publish(&["-t", "state/lamp", "-r", "-m", "on", "-q", "1"]);
+    broker.publish(&["-t", "state/lamp", "-r", "-m", "off", "-q", "1"]);
+    assert_eq!(broker.collect(&["-t", "state/#", "-C", "1", "-F", "%t %p %r"]), "state/lamp off 1\n");
+
+    let live = broker.subscribe(&["-t", "state/#", "-R", "-C", "1", "-F", "%t [%p] %r"]);
+    broker.publish(&["-t", "state/lamp", "-r", "-n", "-q", "1"]);
+    assert_eq!(live.output(), "state/lamp [] 0\n", "the clearing itself is delivered, not as retained");
+    broker.publish(&["-t", "state/door", "-r", "-m", "shut", "-q", "1"]);
+    assert_eq!(broker.collect(&["-t", "state/#", "-C", "1", "-F", "%t %p"]), "state/door shut\n");
+    broker.stop();
+}
+
+#[test]
+fn mosquitto_sub_gets_what_waited_for_its_session() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let broker = Broker::start();
+    let session = ["-i", "sleeper", "-c", "-q", "2", "-t", "work/#"];
+    // -E leaves after the SUBACK.
+    broker.collect(&[&session[..], &["-E"]].concat());
+    for number in ["1", "2", "3"] {
+        broker.publish(&["-t", "work/list", "-q", number.min("2"), "-m", number]);
+    }
+    assert_eq!(broker.collect(&[&session[..], &["-C", "3"]].concat()), "1\n2\n3\n");
+    broker.stop();
+}
+
+#[test]
+fn mosquitto_pub_streams_ten_thousand_lines_in_order() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let broker = Broker::start();
+    let sub = broker.subscribe(&["-t", "lines", "-q", "1", "-C", "10000"]);
+    let lines: String = (0..10_000).map(|line| format!("{line}\n")).collect();
+    let mut publisher = broker.client("mosquitto_pub", &["-t", "lines", "-q", "1", "-l"]);
+    let mut publisher = publisher.stdin(Stdio::piped()).spawn().expect("mosquitto_pub starts");
+    let mut stdin = publisher.stdin.take().expect("a pipe was asked for");
+    std::io::Write::write_all(&mut stdin, lines.as_bytes()).expect("it reads its lines");
+    drop(stdin);
+    assert!(publisher.wait().expect("it ends").success());
+    assert_eq!(sub.output(), lines);
+    broker.stop();
+}
+
+#[test]
+fn paho_mqtt_works_through_siskin_in_3_1_1() {
+    paho("311");
+}
+
+#[test]
+fn paho_mqtt_works_through_siskin_in_5() {
+    paho("5");
+}
+
+fn paho(version: &str) {
+    let Some(python) = python_with_paho() else { return };
+    let broker = Broker::start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/paho_client.py");
+    let output = Command::new(python)
+        .arg(script)
+        .args([broker.port.to_string(), version.to_owned()])
+        .output()
+        .expect("python starts");
+    let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && said.ends_with("all good\n"), "{said}\n{failed}");
+    broker.stop();
+}
+
+/// A broker of two workers on a free port.
+struct Broker {
+    server: Server,
+    port: u16,
+}
+
+impl Broker {
+    fn start() -> Self {
+        let mut config = Config::default();
+        config.listeners = vec!["127.0.0.1:0".parse().expect("an address")];
+        config.workers = 2;
+        let server = Server::start(config).expect("the broker starts");
+        let port = server.addresses()[0].port();
+        Self { server, port }
+    }
+
+    fn client(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(["-h", "127.0.0.1", "-p", &self.port.to_string()]).args(arguments);
+        command
+    }
+
+    /// Runs mosquitto_pub to its end.
+    fn publish(&self, arguments: &[&str]) {
+        let status = self.client("mosquitto_pub", arguments).status().expect("mosquitto_pub starts");
+        assert!(status.success(), "mosquitto_pub {arguments:?}: {status}");
+    }
+
+    /// Runs mosquitto_sub to its end and returns what it printed.
+    fn collect(&self, arguments: &[&str]) -> String {
+        let output = self.client("mosquitto_sub", arguments).args(["-W", "20"]).output().expect("it starts");
+        assert!(output.status.success(), "mosquitto_sub {arguments:?}: {}", output.status);
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// Starts mosquitto_sub and returns when its subscription stands.
+    fn subscribe(&self, arguments: &[&str]) -> Subscriber {
+        // Line by line, and with its own word for the SUBACK.
+        let mut child = Command::new("stdbuf")
+            .args(["-oL", "mosquitto_sub", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+            .args(arguments)
+            .args(["-W", "20", "-d"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("mosquitto_sub starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe was asked for"));
+        let mut line = String::new();
+        while !line.starts_with("Subscribed") {
+            line.clear();
+            let len = stdout.read_line(&mut line).expect("it prints text");
+            assert!(len > 0, "mosquitto_sub ended before it was subscribed");
+        }
+        Subscriber { child, stdout }
+    }
+
+    fn stop(self) {
+        self.server.stop();
+    }
+}
+
+struct Subscriber {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Subscriber {
+    /// What it prints until it ends, without its words about packets.
+    fn output(mut self) -> String {
+        let mut text = String::new();
+        self.stdout.read_to_string(&mut text).expect("it prints text");
+        let status = self.child.wait().expect("it ends");
+        assert!(status.success(), "mosquitto_sub: {status}\n{text}");
+        let is_message = |line: &&str| !line.starts_with("Client ") && !line.starts_with("Subscribed");
+        text.split_inclusive('\n').filter(is_message).collect()
+    }
+}
+
+fn installed(program: &str) -> Option<()> {
+    let found = Command::new(program).arg("--help").output().is_ok();
+    found.then_some(()).or_else(|| left_out(program))
+}
+
+fn python_with_paho() -> Option<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/interop-python/bin/python");
+    let works = |python: &PathBuf| {
+        let import = ["-c", "import paho.mqtt.client as c; c.CallbackAPIVersion.VERSION2"];
+        Command::new(python).args(import).output().is_ok_and(|output| output.status.success())
+    };
+    [own, PathBuf::from("python3")].into_iter().find(works).or_else(|| left_out("paho-mqtt"))
+}
+
+fn left_out<T>(what: &str) -> Option<T> {
+    assert!(std::env::var_os("SISKIN_REQUIRE_INTEROP").is_none(), "{what} is not installed");
+    eprintln!("left out: {what} is not installed");
+    None
+}
