@@ -93,7 +93,9 @@ impl Server {
         }
         tracing::info!(
             workers,
-            "{workers} workers; open files {open_files}, so at most {connections_max} connections"
+            open_files,
+            connections_max,
+            "open files {open_files}, so at most {connections_max} connections"
         );
         Ok(Self { addresses, shared, neighbours, threads })
     }

@@ -180,7 +180,7 @@ impl Unit {
         match self {
             Self::Count => &[],
             Self::Percent => &[("%", 1)],
-            Self::Bytes => &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
+            Self::Bytes => &[("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)],
             Self::Millis | Self::Seconds => {
                 &[("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)]
             }

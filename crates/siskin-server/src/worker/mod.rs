@@ -345,10 +345,11 @@ impl Worker {
         }
     }
 
-    /// Reads the connection again in the next turn.
+    /// Reads the connection again in the next turn, if it is still ours then.
     fn read_again(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
-        if !mem::replace(&mut connection.continues, true) {
+        let is_ours = !matches!(connection.phase, Phase::Gone | Phase::Leaving);
+        if is_ours && !mem::replace(&mut connection.continues, true) {
             self.continuing.push(index);
         }
     }

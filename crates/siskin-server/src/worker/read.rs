@@ -30,9 +30,7 @@ impl Worker {
         buffer.clear();
         let asked = buffer.capacity();
         let result = rustix::io::read(&connection.stream, spare_capacity(&mut buffer));
-        if self.took(index, result, asked) {
-            self.feed_and_account(index, &buffer);
-        }
+        self.take(index, result, asked, &buffer);
         self.buffer = buffer;
     }
 
@@ -45,27 +43,25 @@ impl Worker {
         let asked = partial.capacity() - partial.len();
         let connection = &mut self.connections[index as usize];
         let result = rustix::io::read(&connection.stream, spare_capacity(&mut connection.partial));
-        if self.took(index, result, asked) {
-            self.feed_and_account(index, &[]);
-        }
+        self.take(index, result, asked, &[]);
     }
 
-    /// Whether a read brought bytes; arranges for the next read, or for the end.
-    fn took(&mut self, index: u32, result: Result<usize, Errno>, asked: usize) -> bool {
+    /// What came of a read that asked for `asked` bytes. `bytes` are those that are not yet in their place.
+    fn take(&mut self, index: u32, result: Result<usize, Errno>, asked: usize, bytes: &[u8]) {
         match result {
             Ok(0) => self.lost(index, Cause::ConnectionLost),
             Ok(taken) => {
                 // A short read has drained the socket, and the next bytes will be an event.
-                if taken == asked || self.connections[index as usize].is_read_closed {
+                let is_drained = taken < asked && !self.connections[index as usize].is_read_closed;
+                self.feed_and_account(index, bytes);
+                if !is_drained {
                     self.read_again(index);
                 }
-                return true;
             }
             Err(Errno::INTR) => self.read_again(index),
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {}
+            Err(Errno::AGAIN) => {}
             Err(error) => self.lost(index, Cause::Io(io::Error::from(error).kind())),
         }
-        false
     }
 
     /// Feeds `bytes`; if the peer leaves the answers to them unread for too long, it is not read either.
@@ -212,7 +208,7 @@ impl Worker {
             Ok(taken) if taken == asked || connection.is_read_closed => self.read_again(index),
             Ok(_) => {}
             Err(Errno::INTR) => self.read_again(index),
-            Err(error) if io::Error::from(error).kind() == io::ErrorKind::WouldBlock => {}
+            Err(Errno::AGAIN) => {}
             Err(_) => self.forget(index),
         }
         self.buffer.clear();

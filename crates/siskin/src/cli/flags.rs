@@ -109,16 +109,15 @@ fn flag(setting: &'static Setting) -> Arg {
     let kind = setting.kind();
     let default = kind.show(&setting.default());
     let name = setting.flag();
-    let heading = match setting.section_and_key().0 {
-        "limits" => "Limits",
-        _ => "Options",
-    };
-    Arg::new(name.clone())
+    let flag = Arg::new(name.clone())
         .long(name)
         .value_name(kind.placeholder())
         .help(format!("{} [{}; default: {default}]", setting.help, kind.allowed()))
-        .help_heading(heading)
-        .value_parser(ValueParser::new(Parser(setting)))
+        .value_parser(ValueParser::new(Parser(setting)));
+    match setting.section_and_key().0 {
+        "limits" => flag.help_heading("Limits"),
+        _ => flag,
+    }
 }
 
 #[derive(Clone)]
