@@ -76,7 +76,8 @@ impl<'a> ConnAck<'a> {
         let reason = if version.is_v5() { outcome::reason(reader, REASONS)? } else { return_code(reader)? };
         let properties =
             if version.is_v5() { property::read(reader, PROPERTIES)? } else { Properties::EMPTY };
-        Ok(Self { session_present: flags != 0, reason, properties })
+        // [MQTT-3.2.2-4] A refusal that says otherwise is still a refusal.
+        Ok(Self { session_present: flags != 0 && !reason.is_error(), reason, properties })
     }
 
     /// Appends the packet. Before 5.0 the reason becomes the return code that comes nearest; a refusal
@@ -136,6 +137,15 @@ mod tests {
         for version in VERSIONS {
             let bytes = written(version, &Packet::ConnAck(connack(true, Reason::NotAuthorized)));
             assert_eq!(bytes[2], 0);
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_says_that_a_session_is_present_is_read_as_a_refusal() {
+        for (version, bytes) in
+            [(Version::V3_1_1, &b"\x20\x02\x01\x05"[..]), (Version::V5, b"\x20\x03\x01\x87\0")]
+        {
+            assert_eq!(read(version, bytes), Ok(Packet::ConnAck(connack(false, Reason::NotAuthorized))));
         }
     }
 
