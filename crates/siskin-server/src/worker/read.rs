@@ -6,7 +6,7 @@ use std::mem;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 use siskin_core::{Cause, Connected, OutBuffer, SessionKey, refuse_first};
-use siskin_proto::{DecodeError, Frame, FrameStatus, frame};
+use siskin_proto::{DecodeError, Frame, FrameStatus, PacketKind, Violation, frame};
 
 use super::connection::Phase;
 use super::{READ_BYTES, Worker};
@@ -110,6 +110,13 @@ impl Worker {
         while !bytes.is_empty() {
             let frame = match frame(bytes, self.packet_size_max) {
                 Ok(FrameStatus::Complete(frame)) => frame,
+                // A stranger that speaks something else is told by its first byte. [MQTT-3.1.0-1]
+                Ok(FrameStatus::Incomplete { .. })
+                    if session.is_none() && bytes[0] >> 4 != PacketKind::Connect as u8 =>
+                {
+                    self.reject(index, Violation::FirstPacketNotConnect.into());
+                    return false;
+                }
                 Ok(FrameStatus::Incomplete { .. }) => {
                     self.connections[index as usize].partial.extend_from_slice(bytes);
                     return true;
