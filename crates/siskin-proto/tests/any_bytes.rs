@@ -1,5 +1,7 @@
 //! Nothing that a peer sends can make the codec panic, and what it accepts it understands.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod packets;
 
 use proptest::prelude::*;

@@ -1,5 +1,7 @@
 //! Whatever is written is read as what it was, in each version.
 
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
 mod packets;
 
 use proptest::prelude::*;
