@@ -15,6 +15,8 @@ pub(crate) struct Connection {
     pub(crate) version: Version,
     /// Whether it is on the turn's dirty list.
     pub(crate) is_dirty: bool,
+    /// Whether its CONNECT asked for a session that outlives it, however short that was cut.
+    pub(crate) asked_to_last: bool,
     /// Whether acknowledgements may carry reason strings. [MQTT5 3.1.2-29]
     pub(crate) problem_information: bool,
     /// Bytes of the largest packet the client takes. [MQTT5 3.1.2-24]

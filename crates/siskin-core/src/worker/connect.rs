@@ -59,12 +59,23 @@ fn connack(version: Version, reason: Reason) -> Vec<u8> {
     bytes
 }
 
+fn accepted(session_present: bool, terms: &Terms) -> ConnAck<'_> {
+    ConnAck { session_present, reason: Reason::Success, properties: terms.told.as_properties() }
+}
+
+/// Bytes of the largest packet that the client takes.
+fn packet_size_max(connect: &Connect<'_>) -> u32 {
+    connect.properties.maximum_packet_size().unwrap_or(u32::MAX)
+}
+
 /// What a CONNECT comes to before it is known whether a session waits for it.
 struct Terms {
     expiry_s: u32,
     keep_alive_s: u16,
     receive_maximum: u16,
     packet_size_max: u32,
+    /// What a 5.0 client is told of it.
+    told: PropertiesBuf,
 }
 
 impl Worker {
@@ -79,16 +90,19 @@ impl Worker {
             }
         };
         if let Some(reason) = self.refusal_of(&connect) {
-            self.turn.stats.refused.add(1);
-            let client_id = Some(Arc::from(connect.client_id));
-            let reply = connack(connect.version, reason);
-            return Connected::Refused { reply, cause: Cause::Refused(reason), client_id };
+            return self.refuse(&connect, reason);
         }
         let assigned = connect.client_id.is_empty();
         let client_id = match assigned {
             true => self.shared.assign_client_id(),
             false => Arc::from(connect.client_id),
         };
+        let terms = self.terms(&connect, assigned.then_some(&*client_id));
+        let accepted = accepted(false, &terms);
+        // [MQTT5 3.1.2-24] A client that cannot even be told its terms; before anything is done for it.
+        if accepted.encoded_len(connect.version) > terms.packet_size_max as usize {
+            return self.refuse(&connect, Reason::PacketTooLarge);
+        }
         let next = self.sessions.next_key();
         let owner = self.shared.registry.claim(&client_id, next);
         if let Some(owner) = owner
@@ -104,8 +118,19 @@ impl Worker {
             Some(key) if session_present => key,
             _ => self.begin_session(&client_id, connect.version),
         };
-        self.open(key, &connect, connection, session_present, assigned, now);
+        self.open(key, &connect, &terms, connection, session_present, now);
         Connected::Accepted(key)
+    }
+
+    fn refuse(&self, connect: &Connect<'_>, reason: Reason) -> Connected {
+        self.turn.stats.refused.add(1);
+        let mut reply = connack(connect.version, reason);
+        // [MQTT5 3.1.2-24]
+        if reply.len() > packet_size_max(connect) as usize {
+            reply.clear();
+        }
+        let client_id = Some(Arc::from(connect.client_id));
+        Connected::Refused { reply, cause: Cause::Refused(reason), client_id }
     }
 
     /// Why a CONNECT is refused.
@@ -179,12 +204,11 @@ impl Worker {
         &mut self,
         key: SessionKey,
         connect: &Connect<'_>,
+        terms: &Terms,
         number: u32,
         session_present: bool,
-        assigned: bool,
         now: Now,
     ) {
-        let terms = self.terms(connect);
         let limits = &self.turn.limits;
         let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
         let properties = &connect.properties;
@@ -201,6 +225,7 @@ impl Worker {
             number,
             version: connect.version,
             is_dirty: false,
+            asked_to_last: properties.session_expiry_interval().unwrap_or(0) > 0,
             problem_information: properties.request_problem_information().unwrap_or(true),
             packet_size_max: terms.packet_size_max,
             silence_ms_max,
@@ -212,14 +237,8 @@ impl Worker {
         if silence_ms_max > 0 {
             self.wheel.arm(key, &mut session.due, Timer::KeepAlive, now.plus_ms(silence_ms_max));
         }
-        let mut told = PropertiesBuf::new();
-        if connect.version.is_v5() {
-            let id = assigned.then_some(&*session.client_id);
-            tell(&mut told, connect, &terms, limits, id);
-        }
         // [MQTT-3.2.2-2] [MQTT5 3.2.2-3] [MQTT-3.2.0-1] Before anything else.
-        let answer = ConnAck { session_present, reason: Reason::Success, properties: told.as_properties() };
-        let fits = connection.put(&mut self.turn, key, &Packet::ConnAck(answer));
+        connection.put(&mut self.turn, key, &Packet::ConnAck(accepted(session_present, terms)));
         let client_id = Arc::clone(&session.client_id);
         session.connection = Some(connection);
         self.connections += 1;
@@ -238,11 +257,6 @@ impl Worker {
             keep_alive_s: terms.keep_alive_s,
             expiry_s: terms.expiry_s,
         });
-        if !fits {
-            // [MQTT5 3.1.2-24] A client that cannot even be told its terms.
-            self.end(key, Cause::Refused(Reason::PacketTooLarge), now);
-            return;
-        }
         if session.shared > 0 {
             self.set_online(key, true);
         }
@@ -251,7 +265,7 @@ impl Worker {
         }
     }
 
-    fn terms(&self, connect: &Connect<'_>) -> Terms {
+    fn terms(&self, connect: &Connect<'_>, assigned: Option<&str>) -> Terms {
         let limits = &self.turn.limits;
         let properties = &connect.properties;
         let wished_s = match (connect.version.is_v5(), connect.clean_start) {
@@ -264,23 +278,23 @@ impl Worker {
             wished if connect.version.is_v5() => wished.min(limits.keep_alive_s_max),
             wished => wished, // 3.x cannot be told another.
         };
-        Terms {
+        let mut terms = Terms {
             expiry_s: wished_s.min(limits.session_expiry_s_max),
             keep_alive_s,
             receive_maximum: properties.receive_maximum().unwrap_or(u16::MAX),
-            packet_size_max: properties.maximum_packet_size().unwrap_or(u32::MAX),
+            packet_size_max: packet_size_max(connect),
+            told: PropertiesBuf::new(),
+        };
+        if connect.version.is_v5() {
+            tell(&mut terms, connect, limits, assigned);
         }
+        terms
     }
 }
 
 /// What a 5.0 client is told: only what differs from what it asked or what the protocol assumes.
-fn tell(
-    told: &mut PropertiesBuf,
-    connect: &Connect<'_>,
-    terms: &Terms,
-    limits: &crate::limits::Limits,
-    assigned: Option<&str>,
-) {
+fn tell(terms: &mut Terms, connect: &Connect<'_>, limits: &crate::limits::Limits, assigned: Option<&str>) {
+    let told = &mut terms.told;
     if terms.expiry_s != connect.properties.session_expiry_interval().unwrap_or(0) {
         told.push(Property::SessionExpiryInterval(terms.expiry_s));
     }

@@ -23,7 +23,8 @@ impl Worker {
     pub(super) fn handle_disconnect(&mut self, key: SessionKey, disconnect: &Disconnect<'_>) -> Cause {
         let Some(session) = self.sessions.get_mut(key) else { return Cause::ConnectionLost };
         if let Some(expiry_s) = disconnect.properties.session_expiry_interval() {
-            if session.expiry_s == 0 && expiry_s > 0 {
+            let asked_to_last = session.connection.as_deref().is_some_and(|c| c.asked_to_last);
+            if !asked_to_last && expiry_s > 0 {
                 return Cause::Violation(Violation::SessionExpiryFromZero);
             }
             session.expiry_s = expiry_s.min(self.turn.limits.session_expiry_s_max);
@@ -142,7 +143,10 @@ impl Worker {
 
     /// Publishes all wills as if every connection were lost now, before the broker stops.
     pub fn publish_wills_for_shutdown(&mut self, now: Now) {
-        let is_due = |session: &&Session| session.will.as_ref().is_some_and(|will| will.delay_s == 0);
+        // [MQTT5 3.1.2-8] No delay outlasts a session that ends with its connection.
+        let is_due = |session: &&Session| {
+            session.will.as_ref().is_some_and(|will| will.delay_s == 0 || !session.is_persistent())
+        };
         let keys: Vec<_> = self.sessions.iter().filter(is_due).map(|session| session.key).collect();
         for key in keys {
             self.publish_will(key, now);

@@ -13,7 +13,7 @@ mod system;
 
 use std::sync::Arc;
 
-use siskin_proto::{DecodeError, Frame, Packet, decode};
+use siskin_proto::{DecodeError, Frame, Packet, PacketKind, decode};
 
 pub use connect::{Connected, refuse_first};
 pub use mail::Mail;
@@ -77,7 +77,12 @@ impl Worker {
         let packet = match decode(frame, connection.version) {
             Ok(packet) => packet,
             Err(error) => {
-                self.end(key, Cause::Malformed(error), now);
+                // [MQTT5 3.14.2-1] Some faults of a CONNECT have no code of DISCONNECT; a second is fault enough.
+                let cause = match frame.first >> 4 == PacketKind::Connect as u8 {
+                    true => Cause::Violation(Violation::SecondConnect),
+                    false => Cause::Malformed(error),
+                };
+                self.end(key, cause, now);
                 return Err(Ended);
             }
         };
