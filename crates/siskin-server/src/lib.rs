@@ -21,6 +21,7 @@ pub mod settings;
 mod clock;
 mod listener;
 mod mailbox;
+mod memory;
 mod open_files;
 mod report;
 mod server;

@@ -29,6 +29,7 @@ pub(crate) use accept::Acceptor;
 use crate::clock::Clock;
 use crate::config::TransportLimits;
 use crate::mailbox::{Letter, Mailbox};
+use crate::memory;
 use crate::report;
 use crate::throttle::Throttle;
 use accept::Accepted;
@@ -64,6 +65,8 @@ pub(crate) struct Worker {
     answers_bytes_max: u32,
     /// What one read fills, whoever is read.
     buffer: Vec<u8>,
+    /// Empty, with the memory of the last large frame.
+    spare: Vec<u8>,
     /// Those to be read in the next turn without being asked.
     continuing: Vec<u32>,
     /// Those with something to write.
@@ -106,6 +109,7 @@ impl Worker {
             connections: Slab::new(),
             serial: 0,
             buffer: Vec::with_capacity(READ_BYTES),
+            spare: Vec::new(),
             continuing: Vec::new(),
             dirty: Vec::new(),
             gone: Vec::new(),
@@ -253,6 +257,10 @@ impl Worker {
     /// Does what has come due.
     fn expire(&mut self) {
         if self.core.next_deadline().is_some_and(|at| at <= self.now) {
+            if self.index == 0 {
+                // The first worker's ticks are where `$SYS` is told.
+                self.core.shared().memory_bytes.store(memory::resident_bytes(), Ordering::Relaxed);
+            }
             self.core.tick(self.now);
         }
         while let Some(deadline) = self.to_connect.due(self.now) {
