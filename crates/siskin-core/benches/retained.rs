@@ -88,7 +88,7 @@ fn message(n: usize) -> Arc<Message> {
         publisher: None,
         received_at: Now::default(),
         expires_at: None,
-        expiry_is_ours: false,
+        kept_until: None,
     };
     Arc::new(Message::new(parts, None))
 }

@@ -53,6 +53,8 @@ pub enum Violation {
     TopicAliasTooHigh(u16),
     /// A topic alias that was never set.
     TopicAliasUnknown(u16),
+    /// A subscription identifier in a PUBLISH, where only a server puts one. [MQTT5 3.3.4-6]
+    SubscriptionIdentifierSent,
     /// A QoS above the one allowed. [MQTT5 3.2.2-11]
     QosNotSupported,
     /// RETAIN where retained messages are off. [MQTT5 3.2.2-14]
@@ -100,6 +102,7 @@ impl Violation {
             | Self::ServerPacket(_)
             | Self::AuthWithoutMethod
             | Self::TopicAliasUnknown(_)
+            | Self::SubscriptionIdentifierSent
             | Self::NoLocalShared
             | Self::SessionExpiryFromZero => Reason::ProtocolError,
             Self::ReceiveMaximum => Reason::ReceiveMaximumExceeded,
@@ -145,6 +148,9 @@ impl fmt::Display for Violation {
             Self::ReceiveMaximum => f.write_str("more messages open than the Receive Maximum allows"),
             Self::TopicAliasTooHigh(alias) => write!(f, "topic alias {alias} is above the maximum"),
             Self::TopicAliasUnknown(alias) => write!(f, "topic alias {alias} was never set"),
+            Self::SubscriptionIdentifierSent => {
+                f.write_str("a PUBLISH with a subscription identifier, which only a server sends")
+            }
             Self::QosNotSupported => f.write_str("a QoS above the one allowed"),
             Self::RetainNotSupported => f.write_str("RETAIN, and retained messages are off"),
             Self::TopicTooDeep => f.write_str("a topic name with more levels than allowed"),

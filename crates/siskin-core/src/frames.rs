@@ -32,18 +32,13 @@ impl<'a> Offered<'a> {
         self.kept.get_or_insert_with(|| Arc::new(Message::new(self.parts, self.frame)))
     }
 
-    /// The message as it is to be retained: with the broker's own time limit, if that ends sooner.
+    /// The message as it is to be retained: with the broker's own time limit, beside that of its publisher.
     pub(crate) fn keep_retained(&mut self, retained_expiry_s: u32, now: Now) -> Arc<Message> {
-        let limit = (retained_expiry_s > 0).then(|| now.plus_s(retained_expiry_s));
-        match (limit, self.parts.expires_at) {
-            (Some(limit), Some(own)) if limit < own => self.with_expiry(limit, false),
-            (Some(limit), None) => self.with_expiry(limit, true),
-            _ => Arc::clone(self.keep()),
+        if retained_expiry_s == 0 {
+            return Arc::clone(self.keep());
         }
-    }
-
-    fn with_expiry(&self, at: Now, expiry_is_ours: bool) -> Arc<Message> {
-        let parts = Parts { expires_at: Some(at), expiry_is_ours, ..self.parts };
+        // Not the message that is delivered now: a queue keeps that for as long as it likes.
+        let parts = Parts { kept_until: Some(now.plus_s(retained_expiry_s)), ..self.parts };
         Arc::new(Message::new(parts, self.frame))
     }
 
@@ -174,7 +169,7 @@ fn extra_properties(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: N
     if !cover.version.is_v5() {
         return extra;
     }
-    if let Some(at) = parts.expires_at.filter(|_| !parts.expiry_is_ours) {
+    if let Some(at) = parts.expires_at {
         // [MQTT5 3.3.2-6] A message that was sent before it expired may say 0 when sent again.
         extra.push(Property::MessageExpiryInterval(at.ms_since(now).div_ceil(1000) as u32));
     }

@@ -30,7 +30,7 @@ mod worker;
 pub use cause::{Cause, Violation};
 pub use event::{Dropped, Ended as SessionEnd, Event};
 pub use limits::{Limits, QueueFull};
-pub use message::{Message, PAYLOAD_INLINE_MAX, Parts};
+pub use message::{Message, PAYLOAD_INLINE_MAX, Parts, Publisher};
 pub use out_buffer::OutBuffer;
 pub use session::SessionKey;
 pub use shared::{NodeInfo, Shared};

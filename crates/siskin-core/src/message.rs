@@ -1,9 +1,12 @@
 //! What is routed, queued and retained: a message, which knows nothing of packets.
 
+use std::hash::BuildHasher;
+use std::num::NonZeroU64;
+
 use bytes::Bytes;
 use siskin_proto::{Properties, Qos};
 
-use crate::session::SessionKey;
+use crate::hash::Hasher;
 use crate::time::Now;
 
 /// An application message. It has no packet id, no DUP, no alias and no receiver's QoS in it.
@@ -18,10 +21,10 @@ pub struct Message {
     topic_len: u16,
     qos: Qos,
     retain: bool,
-    publisher: Option<SessionKey>,
+    publisher: Option<Publisher>,
     received_at: Now,
     expires_at: Option<Now>,
-    expiry_is_ours: bool,
+    kept_until: Option<Now>,
 }
 
 /// Payloads up to this many bytes are copied into each receiver's buffer, larger ones referred to.
@@ -40,14 +43,25 @@ pub struct Parts<'a> {
     pub qos: Qos,
     /// Whether it was published with RETAIN 1.
     pub retain: bool,
-    /// The session that published it.
-    pub publisher: Option<SessionKey>,
+    /// Who published it; none for the broker itself.
+    pub publisher: Option<Publisher>,
     /// When it arrived.
     pub received_at: Now,
     /// When it stops being worth delivering.
     pub expires_at: Option<Now>,
-    /// Whether that is the broker's rule for retained messages, and not for receivers to see.
-    pub expiry_is_ours: bool,
+    /// When the broker forgets it if it is retained, which is not for receivers to see.
+    pub kept_until: Option<Now>,
+}
+
+/// Stands for the client id of whoever published a message, in all its sessions. [MQTT5 3.8.3-3]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Publisher(NonZeroU64);
+
+impl Publisher {
+    /// The same for every worker of a broker, which all hash by its seed.
+    pub(crate) fn new(client_id: &str, hasher: &Hasher) -> Self {
+        Self(NonZeroU64::new(hasher.hash_one(client_id)).unwrap_or(NonZeroU64::MIN))
+    }
 }
 
 impl Message {
@@ -73,7 +87,7 @@ impl Message {
             publisher: parts.publisher,
             received_at: parts.received_at,
             expires_at: parts.expires_at,
-            expiry_is_ours: parts.expiry_is_ours,
+            kept_until: parts.kept_until,
         }
     }
 
@@ -88,7 +102,7 @@ impl Message {
             publisher: self.publisher,
             received_at: self.received_at,
             expires_at: self.expires_at,
-            expiry_is_ours: self.expiry_is_ours,
+            kept_until: self.kept_until,
         }
     }
 
@@ -127,8 +141,8 @@ impl Message {
         self.retain
     }
 
-    /// The session that published it; none for the broker itself.
-    pub fn publisher(&self) -> Option<SessionKey> {
+    /// Who published it; none for the broker itself.
+    pub fn publisher(&self) -> Option<Publisher> {
         self.publisher
     }
 
@@ -144,7 +158,7 @@ impl Message {
 
     /// Whether its time is over. [MQTT5 3.3.2-5]
     pub fn is_expired(&self, now: Now) -> bool {
-        self.expires_at.is_some_and(|at| at <= now)
+        self.expires_at.is_some_and(|at| at <= now) || self.kept_until.is_some_and(|at| at <= now)
     }
 
     /// Bytes it holds in memory.

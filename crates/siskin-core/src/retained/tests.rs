@@ -16,7 +16,7 @@ pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Ar
         publisher: None,
         received_at: Now::default(),
         expires_at,
-        expiry_is_ours: false,
+        kept_until: None,
     };
     Arc::new(Message::new(parts, None))
 }

@@ -89,7 +89,7 @@ impl Session {
 
     fn feed_one(&mut self, turn: &mut Turn, feed: &Feed, message: &Arc<Message>, now: Now) {
         // [MQTT5 3.8.3-3]
-        if feed.no_local && message.publisher() == Some(self.key) {
+        if feed.no_local && message.publisher() == Some(self.publisher) {
             return;
         }
         turn.frames.clear();

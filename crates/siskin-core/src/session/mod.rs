@@ -15,6 +15,7 @@ use siskin_proto::{SubscriptionOptions, Version};
 
 use crate::event::Dropped;
 use crate::hash::HashMap;
+use crate::message::Publisher;
 use crate::time::Now;
 use crate::timer::Due;
 
@@ -30,6 +31,8 @@ pub(crate) use will::StoredWill;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) client_id: Arc<str>,
+    /// What its own messages are known by.
+    pub(crate) publisher: Publisher,
     pub(crate) key: SessionKey,
     /// Of the connection that is or was.
     pub(crate) version: Version,
@@ -64,6 +67,7 @@ impl Session {
         maps: &crate::hash::Hasher,
     ) -> Self {
         Self {
+            publisher: Publisher::new(&client_id, maps),
             client_id,
             key,
             version,

@@ -133,12 +133,12 @@ impl Worker {
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain, // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
-            publisher: Some(key),
+            publisher: Some(session.publisher),
             received_at: now,
             expires_at: will.expiry_s.map(|s| now.plus_s(s)),
-            expiry_is_ours: false,
+            kept_until: None,
         };
-        self.publish(parts, Some(&will.payload), false, now);
+        self.publish(Some(key), parts, Some(&will.payload), false, now);
     }
 
     /// Publishes all wills as if every connection were lost now, before the broker stops.

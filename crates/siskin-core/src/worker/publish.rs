@@ -54,6 +54,10 @@ impl Worker {
         if publish.topic.is_some_and(|topic| is_too_deep(topic.as_str(), limits.topic_levels_max)) {
             return Err(Cause::Violation(Violation::TopicTooDeep));
         }
+        // [MQTT5 3.3.4-6]
+        if publish.properties.subscription_identifiers().next().is_some() {
+            return Err(Cause::Violation(Violation::SubscriptionIdentifierSent));
+        }
         let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else { return Ok(true) };
         let Some(session) = self.sessions.get_mut(key) else { return Ok(false) };
         match session.receiver.publish(id) {
@@ -104,6 +108,8 @@ impl Worker {
             self.report_drop(key, topic, Dropped::NotAllowed, now);
             return Reason::NotAuthorized;
         }
+        let Some(session) = self.sessions.get(key) else { return Reason::Unspecified };
+        let may_refuse = session.version.is_v5() && publish.qos > Qos::AtMostOnce;
         let mut kept = PropertiesBuf::new();
         let parts = Parts {
             topic,
@@ -111,38 +117,37 @@ impl Worker {
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
-            publisher: Some(key),
+            publisher: Some(session.publisher),
             received_at: now,
             expires_at: publish.properties.message_expiry_interval().map(|s| now.plus_s(s)),
-            expiry_is_ours: false,
+            kept_until: None,
         };
-        let is_v5 = self.sessions.get(key).is_some_and(|session| session.version.is_v5());
-        let may_refuse = is_v5 && publish.qos > Qos::AtMostOnce;
-        match self.publish(parts, None, may_refuse, now) {
+        match self.publish(Some(key), parts, None, may_refuse, now) {
             Published::Routed => Reason::Success,
             Published::Nobody => Reason::NoMatchingSubscribers,
             Published::RetainedFull => Reason::QuotaExceeded,
         }
     }
 
-    /// Retains `parts` if they say so, and routes them. Only if it `may_refuse` is a message that cannot
+    /// Retains `parts` of session `from` if they say so, and routes them. Only if it `may_refuse` is a message that cannot
     /// be retained not routed either.
     pub(super) fn publish(
         &mut self,
+        from: Option<SessionKey>,
         parts: Parts<'_>,
         frame: Option<&Bytes>,
         may_refuse: bool,
         now: Now,
     ) -> Published {
         let mut offered = Offered::borrowed(parts, frame);
-        if parts.retain && !self.retain(&mut offered, now) && may_refuse {
+        if parts.retain && !self.retain(from, &mut offered, now) && may_refuse {
             return Published::RetainedFull;
         }
         self.route(&mut offered, now)
     }
 
     /// Puts a message into the retained store or clears its topic there. [MQTT-3.3.1-5] [MQTT5 3.3.1-5]
-    fn retain(&mut self, offered: &mut Offered<'_>, now: Now) -> bool {
+    fn retain(&mut self, from: Option<SessionKey>, offered: &mut Offered<'_>, now: Now) -> bool {
         self.turn.stats.retained_received.add(1);
         let topic = offered.parts.topic;
         if offered.parts.payload.is_empty() {
@@ -160,7 +165,7 @@ impl Worker {
         if old.is_ok() {
             return true;
         }
-        match offered.parts.publisher {
+        match from {
             Some(key) => self.report_drop(key, topic, Dropped::RetainedFull, now),
             None => self.turn.stats.dropped_retained_full.add(1),
         }
@@ -179,7 +184,7 @@ impl Worker {
             let worker = share[0].session.worker();
             if worker == self.index {
                 deliver(&mut self.sessions, &mut self.turn, offered, share, now);
-            } else if offered.parts.qos > Qos::AtMostOnce || is_wanted(share, offered) {
+            } else {
                 self.mail[usize::from(worker)].push(offered.keep(), share, None);
             }
         }
@@ -329,7 +334,7 @@ fn deliver(
         ids.clear();
         for subscriber in run {
             // [MQTT5 3.8.3-3]
-            if subscriber.options.no_local && offered.parts.publisher == Some(session.key) {
+            if subscriber.options.no_local && offered.parts.publisher == Some(session.publisher) {
                 turn.stats.dropped_no_local.add(1);
                 continue;
             }
@@ -365,11 +370,6 @@ fn deliver_shared(
         Some(session) => session.offer(turn, offered, grant, now),
         None => turn.orphans.push((None, Delivery::shared_by(offered.keep(), filter))),
     }
-}
-
-/// Whether some of these receivers may take a QoS 0 message: it need not cross for its publisher alone.
-fn is_wanted(share: &[Subscriber], offered: &Offered<'_>) -> bool {
-    share.iter().any(|s| !s.options.no_local || offered.parts.publisher != Some(s.session))
 }
 
 /// Without what is between the publisher and us: alias and expiry, which is told anew to each receiver.

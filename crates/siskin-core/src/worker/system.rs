@@ -106,9 +106,9 @@ impl Worker {
                 publisher: None,
                 received_at: now,
                 expires_at: None,
-                expiry_is_ours: false,
+                kept_until: None,
             };
-            self.publish(parts, None, false, now);
+            self.publish(None, parts, None, false, now);
         });
     }
 }
