@@ -56,12 +56,10 @@ impl Frame<'_> {
     /// Which packet this is, if `version` has one of this type.
     #[inline]
     pub fn kind(&self, version: Version) -> Result<PacketKind, DecodeError> {
-        match PacketKind::from_u8(self.first >> 4) {
-            Some(PacketKind::Auth) | None if !version.is_v5() => {
-                Err(Malformed::PacketType(self.first >> 4).into())
-            }
-            Some(kind) => Ok(kind),
-            None => Err(Malformed::PacketType(0).into()),
+        let number = self.first >> 4;
+        match PacketKind::from_u8(number) {
+            Some(kind) if kind != PacketKind::Auth || version.is_v5() => Ok(kind),
+            _ => Err(Malformed::PacketType(number).into()),
         }
     }
 }

@@ -25,25 +25,24 @@ pub fn decode(frame: Frame<'_>, version: Version) -> Result<Packet<'_>, DecodeEr
     let kind = frame.kind(version)?;
     kind.check_flags(frame.first, version)?;
     let mut reader = Reader::new(frame.body, kind);
-    let packet = match kind {
-        PacketKind::Connect => Packet::Connect(Connect::decode(&mut reader)?),
-        PacketKind::ConnAck => Packet::ConnAck(ConnAck::decode(&mut reader, version)?),
-        PacketKind::Publish => Packet::Publish(Publish::decode(frame.first, &mut reader, version)?),
-        PacketKind::PubAck => Packet::PubAck(PubAck::decode(&mut reader, version)?),
-        PacketKind::PubRec => Packet::PubRec(PubRec::decode(&mut reader, version)?),
-        PacketKind::PubRel => Packet::PubRel(PubRel::decode(&mut reader, version)?),
-        PacketKind::PubComp => Packet::PubComp(PubComp::decode(&mut reader, version)?),
-        PacketKind::Subscribe => Packet::Subscribe(Subscribe::decode(&mut reader, version)?),
-        PacketKind::SubAck => Packet::SubAck(SubAck::decode(&mut reader, version)?),
-        PacketKind::Unsubscribe => Packet::Unsubscribe(Unsubscribe::decode(&mut reader, version)?),
-        PacketKind::UnsubAck => Packet::UnsubAck(UnsubAck::decode(&mut reader, version)?),
-        PacketKind::PingReq => Packet::PingReq(PingReq),
-        PacketKind::PingResp => Packet::PingResp(PingResp),
-        PacketKind::Disconnect => Packet::Disconnect(Disconnect::decode(&mut reader, version)?),
-        PacketKind::Auth => Packet::Auth(Auth::decode(&mut reader)?),
-    };
-    reader.finish()?;
-    Ok(packet)
+    // Arm by arm: each result is built where the caller wants it, not first in a place with room for all.
+    match kind {
+        PacketKind::Connect => Connect::decode(&mut reader).map(Packet::Connect),
+        PacketKind::ConnAck => ConnAck::decode(&mut reader, version).map(Packet::ConnAck),
+        PacketKind::Publish => Publish::decode(frame.first, &mut reader, version).map(Packet::Publish),
+        PacketKind::PubAck => PubAck::decode(&mut reader, version).map(Packet::PubAck),
+        PacketKind::PubRec => PubRec::decode(&mut reader, version).map(Packet::PubRec),
+        PacketKind::PubRel => PubRel::decode(&mut reader, version).map(Packet::PubRel),
+        PacketKind::PubComp => PubComp::decode(&mut reader, version).map(Packet::PubComp),
+        PacketKind::Subscribe => Subscribe::decode(&mut reader, version).map(Packet::Subscribe),
+        PacketKind::SubAck => SubAck::decode(&mut reader, version).map(Packet::SubAck),
+        PacketKind::Unsubscribe => Unsubscribe::decode(&mut reader, version).map(Packet::Unsubscribe),
+        PacketKind::UnsubAck => UnsubAck::decode(&mut reader, version).map(Packet::UnsubAck),
+        PacketKind::PingReq => reader.finish().map(|()| Packet::PingReq(PingReq)),
+        PacketKind::PingResp => reader.finish().map(|()| Packet::PingResp(PingResp)),
+        PacketKind::Disconnect => Disconnect::decode(&mut reader, version).map(Packet::Disconnect),
+        PacketKind::Auth => Auth::decode(&mut reader).map(Packet::Auth),
+    }
 }
 
 /// Reads the first packet of a connection, which must be CONNECT. [MQTT-3.1.0-1]
@@ -52,10 +51,7 @@ pub fn decode_connect(frame: Frame<'_>) -> Result<Connect<'_>, DecodeError> {
         return Err(Violation::FirstPacketNotConnect.into());
     }
     PacketKind::Connect.check_flags(frame.first, Version::V5)?;
-    let mut reader = Reader::new(frame.body, PacketKind::Connect);
-    let connect = Connect::decode(&mut reader)?;
-    reader.finish()?;
-    Ok(connect)
+    Connect::decode(&mut Reader::new(frame.body, PacketKind::Connect))
 }
 
 impl PacketKind {

@@ -33,6 +33,7 @@ macro_rules! acknowledgement {
                     &[$($crate::Reason::$reason),*],
                     super::acknowledgement::PROPERTIES,
                 )?;
+                reader.finish()?;
                 Ok(Self { packet_id, reason, properties })
             }
 

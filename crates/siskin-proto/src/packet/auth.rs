@@ -33,6 +33,7 @@ impl<'a> Auth<'a> {
         if !is_short && properties.authentication_method().is_none() {
             return Err(Violation::AuthenticationMethodMissing { packet: PacketKind::Auth }.into());
         }
+        reader.finish()?;
         Ok(Self { reason, properties })
     }
 

@@ -76,6 +76,7 @@ impl<'a> ConnAck<'a> {
         let reason = if version.is_v5() { outcome::reason(reader, REASONS)? } else { return_code(reader)? };
         let properties =
             if version.is_v5() { property::read(reader, PROPERTIES)? } else { Properties::EMPTY };
+        reader.finish()?;
         // [MQTT-3.2.2-4] A refusal that says otherwise is still a refusal.
         Ok(Self { session_present: flags != 0 && !reason.is_error(), reason, properties })
     }

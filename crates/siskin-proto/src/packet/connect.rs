@@ -97,6 +97,7 @@ impl<'a> Connect<'a> {
         let user_name = if has_user_name { Some(reader.string(Field::UserName)?) } else { None };
         let has_password = flags & PASSWORD != 0 && !is_cut_short(reader);
         let password = if has_password { Some(reader.binary(Field::Password)?) } else { None };
+        reader.finish()?;
         let clean_start = flags & CLEAN_START != 0;
         Ok(Self {
             version,

@@ -59,6 +59,7 @@ const REASONS: &[Reason] = &[
 impl<'a> Disconnect<'a> {
     pub(crate) fn decode(reader: &mut Reader<'a>, version: Version) -> Result<Self, DecodeError> {
         let (reason, properties) = outcome::decode(reader, version, REASONS, PROPERTIES)?;
+        reader.finish()?;
         Ok(Self { reason, properties })
     }
 

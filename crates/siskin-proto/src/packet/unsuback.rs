@@ -34,6 +34,7 @@ impl<'a> UnsubAck<'a> {
     pub(crate) fn decode(reader: &mut Reader<'a>, version: Version) -> Result<Self, DecodeError> {
         let packet_id = reader.packet_id()?;
         if !version.is_v5() {
+            reader.finish()?;
             return Ok(Self { packet_id, properties: Properties::EMPTY, reasons: Vec::new() });
         }
         let properties = property::read(reader, PROPERTIES)?;
