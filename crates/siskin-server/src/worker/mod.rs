@@ -65,8 +65,6 @@ pub(crate) struct Worker {
     answers_bytes_max: u32,
     /// What one read fills, whoever is read.
     buffer: Vec<u8>,
-    /// Empty, with the memory of the last large frame.
-    spare: Vec<u8>,
     /// Those to be read in the next turn without being asked.
     continuing: Vec<u32>,
     /// Those with something to write.
@@ -109,7 +107,6 @@ impl Worker {
             connections: Slab::new(),
             serial: 0,
             buffer: Vec::with_capacity(READ_BYTES),
-            spare: Vec::new(),
             continuing: Vec::new(),
             dirty: Vec::new(),
             gone: Vec::new(),

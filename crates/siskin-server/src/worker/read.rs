@@ -96,21 +96,11 @@ impl Worker {
                     whole.extend_from_slice(bytes);
                     bytes = &[];
                 }
-                let goes_on = self.split(index, &whole);
-                self.keep_spare(whole);
-                if goes_on {
+                if self.split(index, &whole) {
                     self.split(index, bytes);
                 }
             }
             Err(error) => self.reject(index, error),
-        }
-    }
-
-    /// Keeps the memory of a large frame for the next one: the system takes and gives it page by page.
-    fn keep_spare(&mut self, mut whole: Vec<u8>) {
-        if (self.spare.capacity()..=SPARE_BYTES_MAX).contains(&whole.capacity()) {
-            whole.clear();
-            self.spare = whole;
         }
     }
 
@@ -128,11 +118,7 @@ impl Worker {
                     return false;
                 }
                 Ok(FrameStatus::Incomplete { .. }) => {
-                    let partial = &mut self.connections[index as usize].partial;
-                    if bytes.len() >= SPARE_BYTES_MIN {
-                        mem::swap(partial, &mut self.spare);
-                    }
-                    partial.extend_from_slice(bytes);
+                    self.connections[index as usize].partial.extend_from_slice(bytes);
                     return true;
                 }
                 Err(error) => {
@@ -235,12 +221,6 @@ impl Worker {
         self.buffer.clear();
     }
 }
-
-/// Beginnings of frames from this size on take the spare memory.
-const SPARE_BYTES_MIN: usize = 4096;
-
-/// No more than this is kept for the next large frame.
-const SPARE_BYTES_MAX: usize = 256 * 1024;
 
 /// A large frame's memory grows by no more than this at once, and so no read takes more.
 const LARGE_READ_BYTES: usize = 1024 * 1024;
