@@ -13,7 +13,8 @@ pub(crate) struct RouteCache {
 /// The route of one topic.
 #[derive(Debug, Default)]
 pub(crate) struct Cached {
-    version: u64,
+    /// None until it was looked up for the first time.
+    version: Option<u64>,
     pub(crate) routes: Routes,
     /// Whose turn it is, over all groups of the topic.
     pub(crate) round: u32,
@@ -27,13 +28,13 @@ impl RouteCache {
     /// The route of `topic` as it is now.
     pub(crate) fn route(&mut self, router: &Router, topic: &str) -> &mut Cached {
         // Read before routing: a change in between makes the entry stale, never wrong.
-        let version = router.version(topic);
+        let version = Some(router.version(topic));
         if self.routes.len() >= TOPICS_MAX || self.receivers >= RECEIVERS_MAX {
             self.routes.clear();
             self.receivers = 0;
         }
         let (receivers, cached) = (&mut self.receivers, self.routes.entry_ref(topic).or_default());
-        if cached.version != version || version == 0 {
+        if cached.version != version {
             *receivers -= size(&cached.routes);
             router.route(topic, &mut cached.routes);
             *receivers += size(&cached.routes);

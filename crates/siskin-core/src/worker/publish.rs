@@ -190,7 +190,8 @@ impl Worker {
         }
         for group in &cached.routes.groups {
             cached.round = cached.round.wrapping_add(1);
-            let member = group.members[cached.round as usize % group.members.len()];
+            let place = cached.round as usize % group.members.len().max(1);
+            let Some(&member) = group.members.get(place) else { continue };
             if member.session.worker() == self.index {
                 deliver_shared(&mut self.sessions, &mut self.turn, offered, member, &group.filter, now);
             } else {
