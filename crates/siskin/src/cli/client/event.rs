@@ -128,10 +128,8 @@ fn read_packets(
         }
         let (whole, error) = whole_packets(&buffer[..filled], packet_size_max, &mut needed);
         if whole > 0 {
-            let rest = buffer[whole..filled].to_vec();
-            buffer.truncate(whole);
-            filled = rest.len();
-            let packets = std::mem::replace(&mut buffer, rest);
+            let packets = split_front(&mut buffer, whole, filled);
+            filled -= whole;
             if events.send(Event::Packets(connection, packets)).is_err() {
                 return Failure::output_closed();
             }
@@ -140,6 +138,18 @@ fn read_packets(
             return failure;
         }
     }
+}
+
+/// Takes the first `whole` of `filled` bytes out of the buffer, without a copy if they are many.
+fn split_front(buffer: &mut Vec<u8>, whole: usize, filled: usize) -> Vec<u8> {
+    if whole > READ_BYTES {
+        let rest = buffer[whole..filled].to_vec();
+        buffer.truncate(whole);
+        return std::mem::replace(buffer, rest);
+    }
+    let packets = buffer[..whole].to_vec();
+    buffer.copy_within(whole..filled, 0);
+    packets
 }
 
 /// How many bytes at the front of `bytes` are whole packets. `needed` becomes the size of buffer in which
@@ -263,6 +273,16 @@ mod tests {
         let mut needed = 0;
         assert_eq!(whole_packets(&bytes, 100, &mut needed), (6, None));
         assert!(needed > 1);
+    }
+
+    #[test]
+    fn the_front_is_taken_out_and_the_rest_moves_up() {
+        for whole in [2, READ_BYTES + 2] {
+            let mut buffer: Vec<u8> = (0..READ_BYTES + 100).map(|place| place as u8).collect();
+            let expected = buffer.clone();
+            assert_eq!(split_front(&mut buffer, whole, whole + 10), expected[..whole]);
+            assert_eq!(buffer[..10], expected[whole..whole + 10]);
+        }
     }
 
     #[test]

@@ -135,8 +135,7 @@ impl Reader<'_> {
     fn break_line(&mut self) {
         if self.layout == Layout::Pretty {
             self.out.push(b'\n');
-            let depth = self.open.iter().filter(|closing| **closing == b'}').count();
-            self.out.resize(self.out.len() + depth, b'\t');
+            self.out.resize(self.out.len() + self.open.len(), b'\t');
         }
     }
 
@@ -278,7 +277,8 @@ mod tests {
     fn pretty_puts_members_on_lines_and_elements_side_by_side() {
         let mut out = Vec::new();
         lay_out(r#"{"a":[1,2,{"b":{}}],"c":{"d":true}}"#, Layout::Pretty, &mut out).unwrap();
-        let expected = "{\n\t\"a\":\t[1, 2, {\n\t\t\"b\":\t{}\n\t}],\n\t\"c\":\t{\n\t\t\"d\":\ttrue\n\t}\n}";
+        let expected =
+            "{\n\t\"a\":\t[1, 2, {\n\t\t\t\"b\":\t{}\n\t\t}],\n\t\"c\":\t{\n\t\t\"d\":\ttrue\n\t}\n}";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 
