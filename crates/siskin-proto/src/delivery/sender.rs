@@ -12,6 +12,7 @@
 //! Ids are handed out in turn, so an id tells its place in the window and no table is needed.
 
 use alloc::collections::VecDeque;
+use core::ops::Range;
 
 use crate::{PacketId, Qos};
 
@@ -22,11 +23,14 @@ pub struct Sender<M> {
     flights: VecDeque<Flight<M>>,
     first_id: u16,
     open: u16,
-    /// Flights before this place have been sent on the present connection.
+    /// Messages before this place have been sent on the present connection.
     sent: usize,
-    /// How many more may be sent on the present connection.
-    quota: u16,
-    quota_max: u16,
+    /// Places that may hold a PUBREL to send again on the present connection.
+    releases: Range<usize>,
+    /// What was sent on the present connection, or released on it again, and is not finished.
+    held: u16,
+    /// How many messages may be held.
+    receive_maximum: u16,
 }
 
 #[derive(Debug)]
@@ -69,33 +73,41 @@ impl<M> Default for Sender<M> {
 }
 
 impl<M> Sender<M> {
-    /// Nothing on its way, and no connection yet: the quota is 0.
+    /// Nothing on its way, and no connection yet: nothing may be sent.
     pub const fn new() -> Self {
-        Self { flights: VecDeque::new(), first_id: 1, open: 0, sent: 0, quota: 0, quota_max: 0 }
+        Self {
+            flights: VecDeque::new(),
+            first_id: 1,
+            open: 0,
+            sent: 0,
+            releases: 0..0,
+            held: 0,
+            receive_maximum: 0,
+        }
     }
 
     /// A connection began: everything unfinished is to be sent again, within the receiver's maximum.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.sent = 0;
-        self.quota = receive_maximum;
-        self.quota_max = receive_maximum;
+        self.releases = 0..self.flights.len();
+        self.held = 0;
+        self.receive_maximum = receive_maximum;
     }
 
     /// The connection ended: nothing may be sent.
     pub fn disconnected(&mut self) {
-        self.quota = 0;
-        self.quota_max = 0;
+        self.receive_maximum = 0;
         self.flights.shrink_to_fit();
     }
 
     /// Whether a new message may be sent now: the window has room and no resend comes first.
     pub fn is_ready(&self) -> bool {
-        self.quota > 0 && self.sent == self.flights.len() && self.flights.len() < SPAN_MAX
+        self.has_room() && !self.is_resending() && self.flights.len() < SPAN_MAX
     }
 
     /// Whether resends wait, with room in the window or without.
     pub fn is_resending(&self) -> bool {
-        self.sent < self.flights.len()
+        self.sent < self.flights.len() || !self.releases.is_empty()
     }
 
     /// The packet id that the next message sent will have, if one may be sent now.
@@ -113,28 +125,31 @@ impl<M> Sender<M> {
         self.flights.push_back(Flight::Published { message, qos });
         self.sent = self.flights.len();
         self.open += 1;
-        self.quota -= 1;
+        self.held += 1;
         Ok(id)
     }
 
-    /// The next packet to send again on this connection, in the original order; none when all are sent
-    /// or the receiver's maximum is reached. [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT5 3.3.4-9]
+    /// The next packet to send again on this connection: PUBRELs first, which no receiver's maximum holds
+    /// back, then messages within it; both in the original order. None when all are sent or messages must
+    /// wait. [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT5 3.3.4-9] [MQTT5 3.3.4-10]
     pub fn resend(&mut self) -> Option<Resend<'_, M>> {
-        while matches!(self.flights.get(self.sent), Some(Flight::Done)) {
+        while let Some(place) = self.releases.next() {
+            if matches!(self.flights.get(place), Some(Flight::Released)) {
+                self.held = self.held.saturating_add(1);
+                return Some(Resend::Release(self.id_at(place)));
+            }
+        }
+        while matches!(self.flights.get(self.sent), Some(Flight::Released | Flight::Done)) {
             self.sent += 1;
         }
-        let place = self.sent;
-        if self.quota == 0 {
+        if !self.has_room() {
             return None;
         }
-        let id = self.id_at(place);
-        let flight = self.flights.get(place)?;
+        let id = self.id_at(self.sent);
+        let Some(Flight::Published { message, qos }) = self.flights.get(self.sent) else { return None };
         self.sent += 1;
-        self.quota -= 1;
-        match flight {
-            Flight::Published { message, qos } => Some(Resend::Publish(id, *qos, message)),
-            Flight::Released | Flight::Done => Some(Resend::Release(id)),
-        }
+        self.held += 1;
+        Some(Resend::Publish(id, *qos, message))
     }
 
     /// PUBACK: ends a QoS 1 delivery, whatever its reason code. [MQTT5 4.4.0-2]
@@ -196,21 +211,27 @@ impl<M> Sender<M> {
 
     fn flight(&mut self, id: PacketId) -> Option<&mut Flight<M>> {
         let place = self.place_of(id);
-        // What was not sent on this connection cannot be acknowledged on it.
-        if place < self.sent { self.flights.get_mut(place) } else { None }
+        // A message that was not sent on this connection cannot be acknowledged on it.
+        let may_wait = place >= self.sent;
+        self.flights.get_mut(place).filter(|flight| !may_wait || matches!(flight, Flight::Released))
+    }
+
+    fn has_room(&self) -> bool {
+        self.held < self.receive_maximum
     }
 
     fn finish(&mut self, id: PacketId) -> Option<M> {
         let place = self.place_of(id);
         let flight = core::mem::replace(self.flights.get_mut(place)?, Flight::Done);
         self.open = self.open.saturating_sub(1);
-        if self.quota < self.quota_max {
-            self.quota += 1;
+        if !self.releases.contains(&place) {
+            self.held = self.held.saturating_sub(1);
         }
         while matches!(self.flights.front(), Some(Flight::Done)) {
             self.flights.pop_front();
             self.first_id = next_id(self.first_id);
             self.sent = self.sent.saturating_sub(1);
+            self.releases = self.releases.start.saturating_sub(1)..self.releases.end.saturating_sub(1);
         }
         match flight {
             Flight::Published { message, .. } => Some(message),
@@ -338,8 +359,8 @@ mod tests {
         sender.pubrec(id(3), true);
         sender.disconnected();
         sender.connected(2);
-        assert_eq!(sender.resend(), Some(Resend::Publish(id(1), Qos::ExactlyOnce, &"a")));
         assert_eq!(sender.resend(), Some(Resend::Release(id(2))));
+        assert_eq!(sender.resend(), Some(Resend::Publish(id(1), Qos::ExactlyOnce, &"a")));
         assert_eq!(sender.resend(), None);
         assert_eq!(sender.send("e", Qos::AtLeastOnce), Err("e"));
         assert_eq!(sender.pubcomp(id(2)), Acked::Finished(None));
@@ -361,7 +382,33 @@ mod tests {
     }
 
     #[test]
-    fn more_pubcomp_than_quota_never_raises_it_above_the_receive_maximum() {
+    fn releases_pass_the_receive_maximum_and_messages_wait_for_their_end() {
+        let mut sender = connected(4);
+        for message in ["a", "b", "c", "d"] {
+            sender.send(message, Qos::ExactlyOnce).unwrap();
+        }
+        sender.pubrec(id(2), false);
+        sender.pubrec(id(4), false);
+        sender.disconnected();
+        sender.connected(1);
+        assert_eq!(sender.resend(), Some(Resend::Release(id(2))));
+        assert_eq!(sender.resend(), Some(Resend::Release(id(4))));
+        assert_eq!(sender.resend(), None);
+        assert_eq!(sender.pubcomp(id(2)), Acked::Finished(None));
+        assert_eq!(sender.resend(), None, "another is still released");
+        assert_eq!(sender.pubcomp(id(4)), Acked::Finished(None));
+        assert_eq!(sender.resend(), Some(Resend::Publish(id(1), Qos::ExactlyOnce, &"a")));
+        assert_eq!(sender.resend(), None);
+        assert_eq!(sender.pubrec(id(1), false), Acked::Release("a"));
+        assert_eq!(sender.resend(), None);
+        assert_eq!(sender.pubcomp(id(1)), Acked::Finished(None));
+        assert_eq!(sender.resend(), Some(Resend::Publish(id(3), Qos::ExactlyOnce, &"c")));
+        assert_eq!(sender.resend(), None);
+        assert!(!sender.is_resending());
+    }
+
+    #[test]
+    fn releases_that_end_never_raise_the_window_above_the_receive_maximum() {
         let mut sender = connected(3);
         for _ in 0..3 {
             sender.send("m", Qos::ExactlyOnce).unwrap();
