@@ -13,9 +13,9 @@ use siskin_core::{
     Cause, Close, Connected, Event, Limits, NodeInfo, Now, SessionKey, Shared, Totals, Worker, refuse_first,
 };
 use siskin_proto::{
-    Connect, FrameStatus, Packet, PacketId, Properties, PropertiesBuf, Property, PubAck, PubComp, PubRec,
-    PubRel, Publish, Qos, Reason, Subscribe, SubscriptionOptions, TopicFilter, TopicName, Unsubscribe,
-    Version, Will, decode, frame,
+    Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
+    PubRec, PubRel, Publish, Qos, Reason, Subscribe, SubscriptionOptions, TopicFilter, TopicName,
+    Unsubscribe, Version, Will, decode, frame,
 };
 
 /// A broker in memory. Clones are the same broker.
@@ -127,11 +127,11 @@ impl Broker {
     }
 
     /// A connected client whose CONNECT was changed by `change` and has these properties.
-    pub fn client_with(
+    pub fn client_with<'a>(
         &self,
         version: Version,
-        client_id: &str,
-        change: impl FnOnce(&mut Connect<'_>),
+        client_id: &'a str,
+        change: impl FnOnce(&mut Connect<'a>),
         properties: &[Property<'_>],
     ) -> Client {
         let mut client = self.open(version);
@@ -164,6 +164,15 @@ impl Broker {
     /// Time goes on by seconds.
     pub fn advance_s(&self, seconds: u64) {
         self.advance_ms(seconds * 1000);
+    }
+
+    /// Time jumps, as for a machine that slept: what came due meanwhile happens at the end of it.
+    pub fn leap_s(&self, seconds: u64) {
+        let mut inner = self.0.borrow_mut();
+        let now = inner.now.plus_ms(seconds * 1000);
+        inner.now = now;
+        inner.workers.iter_mut().for_each(|worker| worker.tick(now));
+        inner.settle();
     }
 
     /// What has happened since last asked.
@@ -347,19 +356,23 @@ impl Client {
         self.send_bytes(&bytes);
     }
 
+    /// Sends a PUBLISH and takes no answer.
+    pub fn send_publish(&self, publish: Publish<'_>) {
+        self.send(&Packet::Publish(publish));
+    }
+
     /// Sends bytes, whatever they are.
     pub fn send_bytes(&self, bytes: &[u8]) {
         self.broker.0.borrow_mut().feed(self.line, bytes);
     }
 
     /// Connects with clean start, after `change`, and returns the CONNACK.
-    pub fn connect(
+    pub fn connect<'a>(
         &mut self,
-        client_id: &str,
-        change: impl FnOnce(&mut Connect<'_>),
+        client_id: &'a str,
+        change: impl FnOnce(&mut Connect<'a>),
         properties: &[Property<'_>],
     ) -> Received {
-        let properties = buffer(properties);
         let mut connect = Connect {
             version: self.version,
             clean_start: true,
@@ -368,11 +381,12 @@ impl Client {
             will: None,
             user_name: None,
             password: None,
-            properties: properties.as_properties(),
+            properties: Properties::EMPTY,
             bridge: false,
         };
         change(&mut connect);
-        self.send(&Packet::Connect(connect));
+        let properties = buffer(properties);
+        self.send(&Packet::Connect(Connect { properties: properties.as_properties(), ..connect }));
         self.receive()
     }
 
@@ -430,6 +444,21 @@ impl Client {
             panic!("{received:?} came");
         }
         assert_eq!(self.end(), None);
+    }
+
+    /// The next packet is this acknowledgement of `packet_id`; before 5.0 it has no reason.
+    #[track_caller]
+    pub fn expect_ack(&self, kind: PacketKind, packet_id: u16, reason: Reason) {
+        let received = self.receive();
+        let came = match received.packet() {
+            Packet::PubAck(ack) => (PacketKind::PubAck, ack.packet_id, ack.reason),
+            Packet::PubRec(ack) => (PacketKind::PubRec, ack.packet_id, ack.reason),
+            Packet::PubRel(ack) => (PacketKind::PubRel, ack.packet_id, ack.reason),
+            Packet::PubComp(ack) => (PacketKind::PubComp, ack.packet_id, ack.reason),
+            other => panic!("{other:?} came instead of a {kind}"),
+        };
+        let reason = if self.version.is_v5() { reason } else { Reason::Success };
+        assert_eq!(came, (kind, id(packet_id), reason));
     }
 
     /// The broker closed the connection after it sent nothing.
@@ -724,6 +753,12 @@ impl std::fmt::Debug for Received {
 }
 
 impl Delivered {
+    /// The same as it comes again.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self { dup: true, ..self.clone() }
+    }
+
     /// Its properties.
     pub fn properties(&self) -> Properties<'_> {
         Properties::from_valid_raw(&self.properties)
@@ -733,6 +768,19 @@ impl Delivered {
 /// The packet id `id`, which is not 0.
 pub fn id(id: u16) -> PacketId {
     PacketId::new(id).expect("packet ids in tests are not 0")
+}
+
+/// A PUBLISH for tests. QoS 0 has no packet id, whatever `packet_id` says.
+pub fn publish<'a>(topic: &'a str, payload: &'a [u8], qos: Qos, packet_id: u16) -> Publish<'a> {
+    Publish {
+        dup: false,
+        qos,
+        retain: false,
+        topic: Some(TopicName::parse(topic).expect("a legal topic")),
+        packet_id: (qos > Qos::AtMostOnce).then(|| id(packet_id)),
+        properties: Properties::EMPTY,
+        payload,
+    }
 }
 
 /// Properties in a row.

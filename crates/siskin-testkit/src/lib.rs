@@ -5,4 +5,4 @@
 pub mod broker;
 pub mod world;
 
-pub use broker::{Broker, Client, Delivered, Received, buffer, id, will};
+pub use broker::{Broker, Client, Delivered, Received, buffer, id, publish, will};

@@ -47,9 +47,9 @@ struct Sending {
 
 #[derive(Clone, Copy)]
 enum Owed {
-    PubAck(PacketId),
-    PubRec(PacketId),
-    PubComp(PacketId),
+    Ack(PacketId),
+    Received(PacketId),
+    Complete(PacketId),
 }
 
 impl SimClient {
@@ -224,7 +224,7 @@ impl SimClient {
             }
             Packet::PubRel(PubRel { packet_id, .. }) => {
                 self.half_received.remove(packet_id);
-                self.owed.push_back(Owed::PubComp(*packet_id));
+                self.owed.push_back(Owed::Complete(*packet_id));
             }
             // Taken over by itself: the new link is the one that counts, and this one is gone.
             Packet::Disconnect(_) => self.disconnected(),
@@ -284,11 +284,11 @@ impl SimClient {
                 if self.half_received.insert(id) {
                     ledger.delivered(self.number, note, publish.qos);
                 }
-                self.owed.push_back(Owed::PubRec(id));
+                self.owed.push_back(Owed::Received(id));
             }
             _ => {
                 ledger.delivered(self.number, note, publish.qos);
-                self.owed.push_back(Owed::PubAck(id));
+                self.owed.push_back(Owed::Ack(id));
             }
         }
     }
@@ -313,14 +313,14 @@ impl SimClient {
         let Some(owed) = self.owed.pop_front() else { return false };
         let (reason, properties) = (Reason::Success, Properties::EMPTY);
         match owed {
-            Owed::PubAck(packet_id) => {
+            Owed::Ack(packet_id) => {
                 self.open.remove(&packet_id);
                 self.send(links, &Packet::PubAck(PubAck { packet_id, reason, properties }));
             }
-            Owed::PubRec(packet_id) => {
+            Owed::Received(packet_id) => {
                 self.send(links, &Packet::PubRec(PubRec { packet_id, reason, properties }));
             }
-            Owed::PubComp(packet_id) => {
+            Owed::Complete(packet_id) => {
                 self.open.remove(&packet_id);
                 self.send(links, &Packet::PubComp(PubComp { packet_id, reason, properties }));
             }

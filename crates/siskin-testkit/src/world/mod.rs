@@ -81,7 +81,7 @@ impl World {
             ..Limits::default()
         };
         let node = NodeInfo { name: "world".into(), version: String::new(), started_unix_ms: 0 };
-        let shared = Shared::new(limits, shape.workers, random.next(), node);
+        let shared = Shared::new(limits, shape.workers, random.number(), node);
         let now = Now::from_millis(1000);
         let workers: Vec<_> =
             (0..shape.workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
