@@ -65,6 +65,8 @@ pub enum Violation {
     NoLocalShared,
     /// A DISCONNECT that gives a session an expiry that its CONNECT denied it.
     SessionExpiryFromZero,
+    /// A 5.0 client asked for a kind of subscription that its CONNACK denied it.
+    SubscriptionNotSupported(Reason),
     /// A 3.1 client was refused a subscription, which 3.1 has no word for.
     SubscriptionRefused(Reason),
 }
@@ -110,7 +112,7 @@ impl Violation {
             Self::QosNotSupported => Reason::QosNotSupported,
             Self::RetainNotSupported => Reason::RetainNotSupported,
             Self::TopicTooDeep => Reason::TopicNameInvalid,
-            Self::SubscriptionRefused(reason) => reason,
+            Self::SubscriptionNotSupported(reason) | Self::SubscriptionRefused(reason) => reason,
         }
     }
 }
@@ -157,6 +159,9 @@ impl fmt::Display for Violation {
             Self::NoLocalShared => f.write_str("No Local on a shared subscription"),
             Self::SessionExpiryFromZero => {
                 f.write_str("a DISCONNECT with a session expiry, after a CONNECT with none")
+            }
+            Self::SubscriptionNotSupported(reason) => {
+                write!(f, "a subscription that the CONNACK said is not available ({reason})")
             }
             Self::SubscriptionRefused(reason) => {
                 write!(f, "a subscription was refused ({reason}), and MQTT 3.1 has no answer for that")

@@ -47,11 +47,11 @@ pub struct Limits {
     pub max_qos: Qos,
     /// Whether messages may be retained. If not, RETAIN 1 ends the connection (0x9A).
     pub retain_available: bool,
-    /// Whether filters may have wildcards. If not, they are refused (0xA2).
+    /// Whether filters may have wildcards. If not, they are refused, and end a 5.0 connection (0xA2).
     pub wildcard_available: bool,
-    /// Whether shared subscriptions are granted. If not, they are refused (0x9E).
+    /// Whether shared subscriptions are granted. If not, they are refused, and end a 5.0 connection (0x9E).
     pub shared_available: bool,
-    /// Whether subscription identifiers are understood. If not, they are refused (0xA1).
+    /// Whether subscription identifiers are understood. If not, they end a connection (0xA1).
     pub subscription_ids_available: bool,
     /// Seconds between two rounds of `$SYS` messages, 0 for none.
     pub sys_interval_s: u32,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// Bytes on their way to one peer: packets in a row, with large payloads referred to in between.
 ///
-/// An empty buffer that was given its bytes back by [`Self::take_storage`] holds no memory.
+/// An empty buffer whose storage was taken back holds no memory.
 #[derive(Debug, Default)]
 pub struct OutBuffer {
     bytes: Vec<u8>,

@@ -3,6 +3,8 @@
 //! Where they are not installed these tests say so and pass, unless `SISKIN_REQUIRE_INTEROP` is set, as
 //! it is in the project's gate. `.ci/install` installs them.
 
+#![allow(clippy::print_stderr)] // What was left out is said where tests say things.
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -103,9 +105,8 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
-        let mut config = Config::default();
-        config.listeners = vec!["127.0.0.1:0".parse().expect("an address")];
-        config.workers = 2;
+        let listeners = vec!["127.0.0.1:0".parse().expect("an address")];
+        let config = Config { listeners, workers: 2, ..Config::default() };
         let server = Server::start(config).expect("the broker starts");
         let port = server.addresses()[0].port();
         Self { server, port }

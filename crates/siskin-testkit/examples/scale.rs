@@ -8,6 +8,8 @@
 //! It opens that many connections, makes that many subscriptions on a few of them, reads the broker's
 //! resident memory before and after each, shows that all of them are served, and leaves.
 
+#![allow(clippy::print_stdout)] // It is there to say what it measured.
+
 use std::error::Error;
 use std::io::{Read, Write};
 use std::net::TcpStream;

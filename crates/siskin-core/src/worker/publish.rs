@@ -206,7 +206,7 @@ impl Worker {
     /// Takes in what another worker has routed here.
     pub fn receive(&mut self, mail: Mail, now: Now) {
         let mut receivers = mail.receivers.as_slice();
-        for envelope in &mail.deliveries {
+        for envelope in mail.deliveries {
             let (share, rest) = receivers.split_at(envelope.receivers.min(receivers.len()));
             receivers = rest;
             let mut offered = Offered::kept(&envelope.message);

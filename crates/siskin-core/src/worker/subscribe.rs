@@ -28,6 +28,13 @@ impl Worker {
             return Err(Cause::Violation(Violation::NoLocalShared));
         }
         let id = subscribe.properties.subscription_identifiers().next().and_then(NonZeroU32::new);
+        // [MQTT5 4.13.1-1] By 3.2.2.3.11 to 3.2.2.3.13 a protocol error, each with its own code.
+        if self.sessions.get(key).is_some_and(|session| session.version.is_v5())
+            && let Some(reason) =
+                subscribe.filters.iter().find_map(|(filter, _)| self.unavailable(*filter, id))
+        {
+            return Err(Cause::Violation(Violation::SubscriptionNotSupported(reason)));
+        }
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         // [MQTT-3.8.4-4] [MQTT5 3.8.4-5] One after the other, one answer.
         for (filter, options) in &subscribe.filters {
@@ -56,9 +63,10 @@ impl Worker {
         Ok(())
     }
 
-    /// Why a subscription cannot be granted.
-    fn refusal(&self, key: SessionKey, filter: TopicFilter<'_>, id: Option<NonZeroU32>) -> Option<Reason> {
+    /// Why a subscription is of a kind that nobody is granted.
+    fn unavailable(&self, filter: TopicFilter<'_>, id: Option<NonZeroU32>) -> Option<Reason> {
         let limits = &self.turn.limits;
+        // [MQTT-3.8.3-2]
         if filter.has_wildcard() && !limits.wildcard_available {
             return Some(Reason::WildcardSubscriptionsNotSupported);
         }
@@ -68,6 +76,15 @@ impl Worker {
         if id.is_some() && !limits.subscription_ids_available {
             return Some(Reason::SubscriptionIdentifiersNotSupported);
         }
+        None
+    }
+
+    /// Why a subscription cannot be granted.
+    fn refusal(&self, key: SessionKey, filter: TopicFilter<'_>, id: Option<NonZeroU32>) -> Option<Reason> {
+        if let Some(reason) = self.unavailable(filter, id) {
+            return Some(reason);
+        }
+        let limits = &self.turn.limits;
         if is_too_deep(filter.filter(), limits.topic_levels_max) {
             return Some(Reason::TopicFilterInvalid);
         }
