@@ -55,12 +55,17 @@ impl Queue {
     pub(crate) fn push(&mut self, delivery: Delivery, limits: &Limits) -> Vec<Delivery> {
         let size = delivery.message.size() as u64;
         let mut dropped = Vec::new();
+        // One that could never stay drives nothing out.
+        if size > limits.queue_bytes_max || limits.queue_messages_max == 0 {
+            dropped.push(delivery);
+            return dropped;
+        }
         while self.deliveries.len() >= limits.queue_messages_max as usize
             || self.bytes + size > limits.queue_bytes_max
         {
             match limits.queue_full {
-                QueueFull::DropOldest if !self.deliveries.is_empty() => dropped.extend(self.pop()),
-                QueueFull::DropOldest | QueueFull::DropNewest => {
+                QueueFull::DropOldest => dropped.extend(self.pop()),
+                QueueFull::DropNewest => {
                     dropped.push(delivery);
                     return dropped;
                 }
