@@ -496,6 +496,14 @@ impl Client {
         inner.settle();
     }
 
+    /// An operator ends the connection.
+    pub fn kick(&self) {
+        let mut inner = self.broker.0.borrow_mut();
+        let (worker, key, now) = (inner.lines[self.line].worker, inner.lines[self.line].key, inner.now);
+        inner.workers[worker].disconnect(key.expect("it is connected"), now);
+        inner.settle();
+    }
+
     /// Leaves with DISCONNECT 0x00.
     pub fn disconnect(&self) {
         self.disconnect_with(Reason::Success, &[]);
