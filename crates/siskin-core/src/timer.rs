@@ -17,16 +17,22 @@ pub(crate) enum Timer {
 }
 
 /// When each timer of one session is due. An entry of the wheel that disagrees is stale.
-#[derive(Debug, Default)]
-pub(crate) struct Due([Option<Now>; 3]);
+#[derive(Debug)]
+pub(crate) struct Due([Now; 3]);
+
+impl Default for Due {
+    fn default() -> Self {
+        Self([NEVER; 3])
+    }
+}
 
 impl Due {
     pub(crate) fn disarm(&mut self, timer: Timer) {
-        self.0[timer as usize] = None;
+        self.0[timer as usize] = NEVER;
     }
 
     pub(crate) fn is_due(&self, timer: Timer, at: Now) -> bool {
-        self.0[timer as usize] == Some(at)
+        self.0[timer as usize] == at
     }
 }
 
@@ -40,7 +46,7 @@ impl Wheel {
     /// Arms `timer` of the session `key` for `at` or up to one tick later, in place of an earlier one.
     pub(crate) fn arm(&mut self, key: SessionKey, due: &mut Due, timer: Timer, at: Now) {
         let at = Now::from_millis(at.as_millis().div_ceil(TICK_MS).saturating_mul(TICK_MS));
-        if due.0[timer as usize].replace(at) != Some(at) {
+        if std::mem::replace(&mut due.0[timer as usize], at) != at {
             self.rounds.entry(at).or_default().push((key, timer));
         }
     }
@@ -55,6 +61,9 @@ impl Wheel {
         self.rounds.first_key_value().map(|(at, _)| *at)
     }
 }
+
+/// The due time of a timer that is not armed: no round comes so late.
+const NEVER: Now = Now::from_millis(u64::MAX);
 
 /// Timers fire in steps of this many milliseconds.
 const TICK_MS: u64 = 100;
