@@ -111,7 +111,8 @@ fn after_3_1_dup_on_them_is_malformed() {
 
 #[test]
 fn a_subscription_that_is_not_granted_closes_instead_of_0x80() {
-    let cases: [(fn(&mut Limits), &str); 4] = [
+    type Change = fn(&mut Limits);
+    let cases: [(Change, &str); 4] = [
         (|limits| limits.wildcard_available = false, "t/#"),
         (|limits| limits.shared_available = false, "$share/g/t"),
         (|limits| limits.topic_levels_max = 2, "a/b/c"),
