@@ -1,5 +1,6 @@
 //! A message's way: taken over from its publisher, retained, routed to every session that it is due to.
 
+use std::borrow::Cow;
 use std::sync::PoisonError;
 
 use bytes::Bytes;
@@ -37,13 +38,18 @@ impl Worker {
         let stats = &self.turn.stats;
         stats.messages_received[publish.qos as usize].add(1);
         stats.publish_bytes_received.add(publish.payload.len() as u64);
-        let is_new = self.admit(key, publish)?;
-        let reason = if is_new { self.take_over(key, publish, now)? } else { Reason::Success };
+        self.check(publish)?;
+        // Also of a message that was taken over before: it sets its alias on this connection all the same.
+        let topic = self.topic(key, publish)?;
+        let reason = match self.admit(key, publish)? {
+            true => self.publish_from(key, &topic, publish, now),
+            false => Reason::Success,
+        };
         self.acknowledge(key, publish, reason)
     }
 
-    /// Checks what a decoder cannot know. False: a QoS 2 message that was taken over before.
-    fn admit(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Cause> {
+    /// Checks what a decoder cannot know.
+    fn check(&self, publish: &Publish<'_>) -> Result<(), Cause> {
         let limits = &self.turn.limits;
         if publish.qos > limits.max_qos {
             return Err(Cause::Violation(Violation::QosNotSupported)); // [MQTT5 3.2.2-11]
@@ -58,48 +64,37 @@ impl Worker {
         if publish.properties.subscription_identifiers().next().is_some() {
             return Err(Cause::Violation(Violation::SubscriptionIdentifierSent));
         }
-        let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else { return Ok(true) };
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(false) };
-        match session.receiver.publish(id) {
-            Arrival::New => Ok(true),
-            Arrival::Again => Ok(false), // [MQTT-4.3.3-2] [MQTT5 4.3.3-10]
-            Arrival::TooMany => Err(Cause::Violation(Violation::ReceiveMaximum)), // [MQTT5 3.3.4-7]
-        }
+        Ok(())
     }
 
-    /// Resolves an alias and publishes. The reason is for the acknowledgement.
-    fn take_over(&mut self, key: SessionKey, publish: &Publish<'_>, now: Now) -> Result<Reason, Cause> {
-        let alias = publish.properties.topic_alias();
-        if alias.is_none()
-            && let Some(topic) = publish.topic
-        {
-            return Ok(self.publish_from(key, topic.as_str(), publish, now));
-        }
-        let topic = self.resolve_alias(key, publish, alias.unwrap_or(0))?;
-        Ok(self.publish_from(key, &topic, publish, now))
-    }
-
-    fn resolve_alias(
-        &mut self,
-        key: SessionKey,
-        publish: &Publish<'_>,
-        alias: u16,
-    ) -> Result<Box<str>, Cause> {
+    /// The topic, by its name or by an alias.
+    fn topic<'a>(&mut self, key: SessionKey, publish: &Publish<'a>) -> Result<Cow<'a, str>, Cause> {
+        let alias = match (publish.topic, publish.properties.topic_alias()) {
+            (Some(topic), None) => return Ok(topic.as_str().into()),
+            (_, alias) => alias.unwrap_or(0),
+        };
         // [MQTT5 3.2.2-17] [MQTT5 3.3.2-8]
         if alias == 0 || alias > self.turn.limits.topic_alias_max {
             return Err(Cause::Violation(Violation::TopicAliasTooHigh(alias)));
         }
         let connection = self.sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut());
         let aliases = &mut connection.ok_or(Cause::ConnectionLost)?.inbound_aliases;
-        match publish.topic {
-            Some(topic) => {
-                aliases.set(alias, topic.as_str());
-                Ok(topic.as_str().into())
-            }
-            None => match aliases.topic(alias) {
-                Some(topic) => Ok(topic.into()),
-                None => Err(Cause::Violation(Violation::TopicAliasUnknown(alias))),
-            },
+        if let Some(topic) = publish.topic {
+            aliases.set(alias, topic.as_str());
+            return Ok(topic.as_str().into());
+        }
+        let unknown = Cause::Violation(Violation::TopicAliasUnknown(alias));
+        aliases.topic(alias).map(|topic| topic.to_owned().into()).ok_or(unknown)
+    }
+
+    /// False: a QoS 2 message that was taken over before.
+    fn admit(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Cause> {
+        let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else { return Ok(true) };
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(false) };
+        match session.receiver.publish(id) {
+            Arrival::New => Ok(true),
+            Arrival::Again => Ok(false), // [MQTT-4.3.3-2] [MQTT5 4.3.3-10]
+            Arrival::TooMany => Err(Cause::Violation(Violation::ReceiveMaximum)), // [MQTT5 3.3.4-7]
         }
     }
 
