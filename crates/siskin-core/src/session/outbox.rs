@@ -30,7 +30,9 @@ impl Session {
         let qos = offered.parts.qos.min(grant.qos);
         // [MQTT5 3.3.1-12] [MQTT5 3.3.1-13]
         let retain = grant.retain_as_published && offered.parts.retain;
-        if qos == Qos::AtMostOnce && (self.connection.is_some() || !turn.limits.queue_qos0) {
+        // [MQTT5 4.6.0-5] Where QoS 0 is queued too, none may overtake those that wait.
+        let may_wait = turn.limits.queue_qos0 && (self.connection.is_none() || !self.queue.is_empty());
+        if qos == Qos::AtMostOnce && !may_wait {
             self.offer_at_most_once(turn, offered, retain, grant.subscription_ids, now);
             return;
         }
@@ -119,17 +121,25 @@ impl Session {
             return;
         }
         loop {
-            let has_sent = self.pump_queue(turn, PUMP_MESSAGES, now);
+            if self.feeds.is_empty() {
+                self.feeds.waited = 0;
+            }
+            // Counted over all calls: there may be room for one message each time.
+            let sent = self.pump_queue(turn, PUMP_MESSAGES - self.feeds.waited, now);
+            self.feeds.waited += sent;
             let has_fed = !self.feeds.is_empty() && self.feed(turn, retained, PUMP_MESSAGES, now);
-            if !has_sent && !has_fed {
+            if has_fed {
+                self.feeds.waited = 0;
+            }
+            if sent == 0 && !has_fed {
                 return;
             }
         }
     }
 
-    /// Sends up to `most` queued messages as far as there is room; says whether it sent any.
-    fn pump_queue(&mut self, turn: &mut Turn, most: usize, now: Now) -> bool {
-        let mut has_sent = false;
+    /// Sends up to `most` queued messages as far as there is room; says how many.
+    fn pump_queue(&mut self, turn: &mut Turn, most: usize, now: Now) -> usize {
+        let mut sent = 0;
         for _ in 0..most {
             let Some(connection) = self.connection.as_deref() else { break };
             let Some(front) = self.queue.front() else { break };
@@ -138,7 +148,7 @@ impl Session {
                 break;
             }
             let Some(delivery) = self.queue.pop() else { break };
-            has_sent = true;
+            sent += 1;
             turn.stats.stored_messages.sub(1);
             turn.stats.stored_bytes.sub(delivery.message.size() as u64);
             let message = Arc::clone(&delivery.message);
@@ -156,7 +166,7 @@ impl Session {
                 self.send(turn, delivery, &mut offered, now);
             }
         }
-        has_sent
+        sent
     }
 
     fn resend(&mut self, turn: &mut Turn, now: Now) {
