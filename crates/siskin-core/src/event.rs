@@ -91,6 +91,18 @@ pub enum Ended {
     CleanStart,
 }
 
+impl Dropped {
+    /// All causes, in the order of their numbers.
+    pub const ALL: [Self; 6] = [
+        Self::QueueFull,
+        Self::Expired,
+        Self::TooLarge,
+        Self::SlowReader,
+        Self::RetainedFull,
+        Self::NotAllowed,
+    ];
+}
+
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -123,7 +135,7 @@ impl fmt::Display for Event {
                 write!(f, "{client_id}: a message on {topic} was dropped: {why}")
             }
             Self::Dropped { client_id, topic, count, why } => {
-                write!(f, "{client_id}: {count} messages were dropped, the last on {topic}: {why}")
+                write!(f, "{client_id}: {count} messages were dropped, the first on {topic}: {why}")
             }
             Self::SessionEnded { client_id, why: Ended::Expired } => {
                 write!(f, "the session of {client_id} expired")

@@ -1,5 +1,6 @@
 //! What a worker gathers while it handles what came in, for its driver to carry out.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use siskin_proto::PacketKind;
@@ -33,6 +34,8 @@ pub(crate) struct Turn {
     pub(crate) dirty: Vec<(SessionKey, u32)>,
     pub(crate) closes: Vec<Close>,
     pub(crate) events: Vec<Event>,
+    /// Sessions with drops to be reported, and when; in that order, as all wait equally long.
+    pub(crate) reports: VecDeque<(Now, SessionKey)>,
     /// Memory that drained buffers gave back.
     pub(crate) storage: Vec<Vec<u8>>,
     /// Subscription identifiers of the delivery at hand.
@@ -50,6 +53,7 @@ impl Turn {
             dirty: Vec::new(),
             closes: Vec::new(),
             events: Vec::new(),
+            reports: VecDeque::new(),
             storage: Vec::new(),
             ids: Vec::new(),
             orphans: Vec::new(),
@@ -68,7 +72,8 @@ impl Turn {
         self.stats.bytes_sent.add(len as u64);
     }
 
-    /// Counts a message that a client does not get, and says so at most once a second.
+    /// Counts a message that a client does not get, and sees to it that it is told: at once if none was
+    /// within the last second, else with the others when that is over.
     pub(crate) fn dropped(
         &mut self,
         drops: &mut Drops,
@@ -86,23 +91,9 @@ impl Turn {
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
         }
         .add(1);
-        drops.unreported += 1;
-        let quiet = drops.reported_at.is_some_and(|at| now.ms_since(at) < DROP_EVENT_EVERY_MS);
-        if quiet && drops.why == Some(why) {
-            return;
-        }
-        self.events.push(Event::Dropped {
-            client_id: Arc::clone(client_id),
-            topic: topic.into(),
-            count: drops.unreported,
-            why,
-        });
-        *drops = Drops { unreported: 0, reported_at: Some(now), why: Some(why) };
+        self.reports.extend(drops.note(client_id, topic, why, now, &mut self.events));
     }
 }
-
-/// A session's drops of one kind make one event in this time.
-const DROP_EVENT_EVERY_MS: u64 = 1000;
 
 /// Buffers larger than this are given back to the system.
 const STORAGE_BYTES_MAX: usize = 64 * 1024;

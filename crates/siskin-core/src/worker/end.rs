@@ -61,6 +61,7 @@ impl Worker {
 
     /// Parts the connection from its session. False if there was none.
     pub(super) fn end_connection(&mut self, key: SessionKey, cause: Cause, now: Now) -> bool {
+        self.report_drops(key, now);
         let Some(session) = self.sessions.get_mut(key) else { return false };
         let Some(mut connection) = session.connection.take() else { return false };
         // [MQTT-3.14.4-1] 3.x knows no DISCONNECT from a server.
@@ -93,12 +94,12 @@ impl Worker {
         self.turn.stats.disconnected.add(1);
         self.turn.stats.connections.sub(1);
         self.connections -= 1;
-        let _ = now;
         true
     }
 
     /// Ends the session `key` and forgets it. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
     pub(super) fn end_session(&mut self, key: SessionKey, why: Ended, now: Now) {
+        self.report_drops(key, now);
         self.publish_will(key, now);
         let Some(mut session) = self.sessions.remove(key) else { return };
         for text in session.subscriptions.keys() {

@@ -198,10 +198,8 @@ impl Worker {
     /// When [`Self::tick`] is due next.
     pub fn next_deadline(&self) -> Option<Now> {
         let system = self.system.as_ref().and_then(System::next_deadline);
-        match (self.wheel.next(), system) {
-            (Some(timer), Some(system)) => Some(timer.min(system)),
-            (timer, system) => timer.or(system),
-        }
+        let report = self.turn.reports.front().map(|(at, _)| *at);
+        [self.wheel.next(), system, report].into_iter().flatten().min()
     }
 
     /// Does what has come due.
@@ -211,7 +209,20 @@ impl Worker {
                 self.expire(key, timer, at, now);
             }
         }
+        while let Some(&(at, key)) = self.turn.reports.front()
+            && at <= now
+        {
+            self.turn.reports.pop_front();
+            self.report_drops(key, now);
+        }
         self.tick_system(now);
+    }
+
+    /// Reports what session `key` missed and nobody was told of yet.
+    pub(super) fn report_drops(&mut self, key: SessionKey, now: Now) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.drops.report(&session.client_id, now, &mut self.turn.events);
+        }
     }
 
     fn expire(&mut self, key: SessionKey, timer: Timer, at: Now, now: Now) {
