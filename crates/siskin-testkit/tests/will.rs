@@ -358,6 +358,25 @@ fn a_will_that_waits_goes_out_on_the_second_and_not_before() {
 }
 
 #[test]
+fn the_delay_of_a_will_that_was_called_back_does_not_strike_the_next_will() {
+    let broker = Broker::new();
+    let watcher = watcher(&broker);
+    delayed(&broker, 5, 60).cut();
+    broker.advance_s(2);
+    let lasting = [Property::SessionExpiryInterval(60)];
+    let change = |connect: &mut Connect<'_>| {
+        connect.clean_start = false;
+        connect.will = Some(will("will", b"next", Qos::AtMostOnce));
+    };
+    let client = broker.client_with(Version::V5, "c", change, &lasting);
+    broker.advance_s(60);
+    watcher.expect_nothing();
+    client.cut();
+    assert_eq!(watcher.receive_publish().payload, b"next");
+    watcher.expect_nothing();
+}
+
+#[test]
 fn disconnect_with_a_new_expiry_decides_how_long_the_will_waits() {
     let broker = Broker::new();
     let watcher = watcher(&broker);
