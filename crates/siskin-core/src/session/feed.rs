@@ -18,7 +18,11 @@ use crate::turn::Turn;
 
 /// The feeds of one session, in the order of their subscriptions.
 #[derive(Debug, Default)]
-pub(crate) struct Feeds(VecDeque<Feed>);
+pub(crate) struct Feeds {
+    feeds: VecDeque<Feed>,
+    /// Queued messages sent since a feed had its turn.
+    pub(super) waited: usize,
+}
 
 #[derive(Debug)]
 struct Feed {
@@ -34,21 +38,29 @@ impl Feeds {
     /// The subscription to `filter` is to get its retained messages, from the first.
     pub(crate) fn start(&mut self, filter: Arc<str>, qos: Qos, no_local: bool, subscription_id: Option<u32>) {
         self.stop(&filter);
-        self.0.push_back(Feed { filter, qos, no_local, subscription_id, after: None });
+        self.feeds.push_back(Feed { filter, qos, no_local, subscription_id, after: None });
+    }
+
+    /// The subscription to `filter` has other options: what it is still owed goes by them.
+    pub(crate) fn change(&mut self, filter: &str, qos: Qos, no_local: bool, subscription_id: Option<u32>) {
+        if let Some(feed) = self.feeds.iter_mut().find(|feed| &*feed.filter == filter) {
+            (feed.qos, feed.no_local, feed.subscription_id) = (qos, no_local, subscription_id);
+        }
     }
 
     /// The subscription to `filter` ended.
     pub(crate) fn stop(&mut self, filter: &str) {
-        self.0.retain(|feed| &*feed.filter != filter);
+        self.feeds.retain(|feed| &*feed.filter != filter);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.feeds.is_empty()
     }
 }
 
 impl Session {
-    /// Sends up to about `most` retained messages as far as there is room; says whether it sent any.
+    /// Sends up to about `most` retained messages as far as there is room; says whether it sent any
+    /// or came to an end.
     pub(crate) fn feed(
         &mut self,
         turn: &mut Turn,
@@ -56,9 +68,11 @@ impl Session {
         most: usize,
         now: Now,
     ) -> bool {
+        // Not more than can be sent: a client that answers one by one makes room one by one.
+        let most = most.min(usize::from(self.sender.room()));
         let mut batch: Vec<Arc<Message>> = Vec::new();
         while self.has_room_to_feed(turn)
-            && let Some(mut feed) = self.feeds.0.pop_front()
+            && let Some(mut feed) = self.feeds.feeds.pop_front()
         {
             let mut next = {
                 let retained = retained.read().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -76,11 +90,12 @@ impl Session {
                 self.feed_one(turn, &feed, &message, now);
                 last = Some(message);
             }
+            let is_over = next.is_none();
             if let Some(next) = next {
                 feed.after = Some(next);
-                self.feeds.0.push_front(feed);
+                self.feeds.feeds.push_front(feed);
             }
-            if has_sent {
+            if has_sent || is_over {
                 return true;
             }
         }

@@ -137,6 +137,9 @@ impl Worker {
         };
         if wants_retained && filter.share().is_none() {
             session.feeds.start(text, options.qos, options.no_local, id.map(NonZeroU32::get));
+        } else if !is_new {
+            // [MQTT5 3.8.4-3] [MQTT5 3.8.4-8]
+            session.feeds.change(&text, options.qos, options.no_local, id.map(NonZeroU32::get));
         }
         match options.qos {
             Qos::AtMostOnce => Reason::Success,

@@ -105,6 +105,11 @@ impl<M> Sender<M> {
         self.has_room() && !self.is_resending() && self.flights.len() < SPAN_MAX
     }
 
+    /// How many new messages may be sent before one that is on its way is finished.
+    pub fn room(&self) -> u16 {
+        if self.is_ready() { self.receive_maximum - self.held } else { 0 }
+    }
+
     /// Whether resends wait, with room in the window or without.
     pub fn is_resending(&self) -> bool {
         self.sent < self.flights.len() || !self.releases.is_empty()
