@@ -12,11 +12,11 @@ pub(crate) fn event(event: &Event, peer: Option<SocketAddr>) {
     let line = Printable(event);
     match event {
         Event::Connected { client_id, .. } | Event::Disconnected { client_id, .. } => {
-            info!(client = ?client_id, peer, "{line}");
+            info!(client = ?Short(client_id), peer, "{line}");
         }
-        Event::Dropped { client_id, .. } => warn!(client = ?client_id, "{line}"),
-        Event::SubscriptionRefused { client_id, .. } => info!(client = ?client_id, "{line}"),
-        Event::SessionEnded { client_id, .. } => debug!(client = ?client_id, "{line}"),
+        Event::Dropped { client_id, .. } => warn!(client = ?Short(client_id), "{line}"),
+        Event::SubscriptionRefused { client_id, .. } => info!(client = ?Short(client_id), "{line}"),
+        Event::SessionEnded { client_id, .. } => debug!(client = ?Short(client_id), "{line}"),
     }
 }
 
@@ -24,31 +24,61 @@ pub(crate) fn event(event: &Event, peer: Option<SocketAddr>) {
 pub(crate) fn turned_away(peer: SocketAddr, client_id: Option<&str>, cause: &Cause, stands_for: u64) {
     let others = stands_for - 1;
     match client_id {
-        Some(client_id) => info!(client = ?client_id, %peer, others, "connection not accepted: {cause}"),
+        Some(client_id) => {
+            info!(client = ?Short(client_id), %peer, others, "connection not accepted: {cause}")
+        }
         None => info!(%peer, others, "connection not accepted: {cause}"),
     }
 }
+
+/// The transports turned away that got no line of their own.
+pub(crate) fn more_turned_away(count: u64) {
+    info!("{count} more connections were not accepted");
+}
+
+/// A client id in a field of a line: as much of it as helps.
+struct Short<'a>(&'a str);
+
+impl fmt::Debug for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(ID_CHARS_MAX) {
+            Some((end, _)) => write!(f, "{:?}…", &self.0[..end]),
+            None => fmt::Debug::fmt(self.0, f),
+        }
+    }
+}
+
+/// Characters of a client id that a field shows.
+const ID_CHARS_MAX: usize = 100;
+
+/// Characters of a line that strangers have a say in.
+const LINE_CHARS_MAX: usize = 500;
 
 /// Text from strangers, with nothing in it that could pass for another line or steer a terminal.
 struct Printable<T>(T);
 
 impl<T: fmt::Display> fmt::Display for Printable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escape(f), "{}", self.0)
+        let mut line = Escape { f, left: LINE_CHARS_MAX };
+        // Cut off is as good as written.
+        let _ = write!(line, "{}", self.0);
+        if line.left == 0 { f.write_str("…") } else { Ok(()) }
     }
 }
 
-struct Escape<'a, 'b>(&'a mut fmt::Formatter<'b>);
+struct Escape<'a, 'b> {
+    f: &'a mut fmt::Formatter<'b>,
+    left: usize,
+}
 
 impl fmt::Write for Escape<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for part in text.split_inclusive(char::is_control) {
-            match part.char_indices().next_back() {
-                Some((at, last)) if last.is_control() => {
-                    self.0.write_str(&part[..at])?;
-                    write!(self.0, "{}", last.escape_default())?;
-                }
-                _ => self.0.write_str(part)?,
+        for character in text.chars() {
+            self.left = self.left.checked_sub(1).ok_or(fmt::Error)?;
+            if character.is_control() {
+                write!(self.f, "{}", character.escape_default())?;
+            } else {
+                self.f.write_char(character)?;
             }
         }
         Ok(())
@@ -62,5 +92,13 @@ mod tests {
     #[test]
     fn a_client_id_cannot_make_a_line_of_its_own() {
         assert_eq!(Printable("a\nb\u{1b}[31m é\u{85}").to_string(), "a\\nb\\u{1b}[31m é\\u{85}");
+    }
+
+    #[test]
+    fn a_long_client_id_is_cut() {
+        let id = "é".repeat(60_000);
+        assert_eq!(Printable(&id).to_string().chars().count(), LINE_CHARS_MAX + 1);
+        assert_eq!(format!("{:?}", Short(&id)).chars().count(), ID_CHARS_MAX + 3);
+        assert_eq!(format!("{:?}", Short("a\nb")), "\"a\\nb\"");
     }
 }

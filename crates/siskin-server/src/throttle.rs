@@ -19,6 +19,20 @@ impl Throttle {
         self.last = Some(now);
         Some(std::mem::take(&mut self.left_out))
     }
+
+    /// How many lines were left out, when it is time to say so.
+    pub(crate) fn owed(&mut self, now: Now) -> Option<u64> {
+        if self.next()? > now {
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+
+    /// When [`Self::owed`] is to be asked.
+    pub(crate) fn next(&self) -> Option<Now> {
+        (self.left_out > 0).then_some(self.last?.plus_ms(EVERY_MS))
+    }
 }
 
 const EVERY_MS: u64 = 1000;
@@ -34,5 +48,17 @@ mod tests {
         assert_eq!(pass(0), Some(1));
         assert_eq!((pass(1), pass(999)), (None, None));
         assert_eq!(pass(1000), Some(3));
+    }
+
+    #[test]
+    fn what_was_left_out_last_is_owed_a_second_later() {
+        let mut throttle = Throttle::default();
+        let now = Now::from_millis;
+        assert_eq!(throttle.pass(now(0)), Some(1));
+        assert_eq!((throttle.next(), throttle.owed(now(5000))), (None, None));
+        throttle.pass(now(5));
+        throttle.pass(now(6));
+        assert_eq!((throttle.next(), throttle.owed(now(999))), (Some(now(1000)), None));
+        assert_eq!((throttle.owed(now(1000)), throttle.owed(now(3000))), (Some(2), None));
     }
 }

@@ -111,7 +111,7 @@ impl Kind {
             }
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => words.join(", "),
-            Self::TopicLevel => "a name without / + # and control characters".to_owned(),
+            Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters".to_owned(),
         }
     }
 
@@ -136,7 +136,7 @@ impl Kind {
             Self::Number { unit: Unit::Seconds, .. } => "a time in whole seconds like 10s, 5m, 2h or 30d",
             Self::Switch => "true or false",
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
-            Self::TopicLevel => "a name without / + # and control characters",
+            Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters",
         };
         match self {
             Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),
@@ -189,7 +189,7 @@ impl Unit {
 }
 
 fn is_topic_level(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['/', '+', '#']) && !text.chars().any(char::is_control)
+    (1..=255).contains(&text.len()) && !text.contains(['/', '+', '#']) && !text.chars().any(char::is_control)
 }
 
 /// A TOML basic string. Its values hold no control characters.

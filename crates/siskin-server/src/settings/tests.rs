@@ -127,7 +127,7 @@ fn each_mistake_is_told_with_its_place() {
         ("limits = 5", "1:10: `limits` is a section: write [limits]"),
         (
             "node_name = \"a/b\"",
-            "1:13: `node_name`: `a/b` is not a name without / + # and control characters",
+            "1:13: `node_name`: `a/b` is not a name of at most 255 bytes without / + # and control characters",
         ),
         ("[[listener]]\naddress = \"localhost\"", "2:11: `address`: `localhost` is not an IP address"),
         ("[[listener]]\naddress = \"::1\"\nport = 70000", "3:8: `port`: `70000` is not a port, 0 to 65535"),

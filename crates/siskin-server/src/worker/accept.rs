@@ -66,11 +66,15 @@ impl Acceptor {
     /// When to accept again: now if somebody waits, later after a pause.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Now> {
         let waiting = self.waiting.iter().any(|waiting| *waiting);
-        waiting.then(|| self.paused_until.unwrap_or(now))
+        let next = waiting.then(|| self.paused_until.unwrap_or(now));
+        next.into_iter().chain(self.full.next()).min()
     }
 
     /// Lets one more in.
     pub(super) fn accept(&mut self, now: Now, neighbours: &Neighbours) -> Accepted {
+        if let Some(count) = self.full.owed(now) {
+            report::more_turned_away(count);
+        }
         if self.paused_until.is_some_and(|until| now < until) {
             return Accepted::Nobody;
         }

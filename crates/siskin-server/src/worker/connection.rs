@@ -79,6 +79,14 @@ impl Connection {
         }
     }
 
+    /// Bytes of the largest frame it may send now. A stranger gets less memory than a client.
+    pub(super) fn frame_max(&self, packet_size_max: u32) -> u32 {
+        match self.phase {
+            Phase::Opening => packet_size_max.min(CONNECT_BYTES_MAX),
+            _ => packet_size_max,
+        }
+    }
+
     /// How many bytes the frame that has begun still lacks, 0 if that is not known or none has.
     pub(super) fn missing(&self, packet_size_max: u32) -> usize {
         match frame(&self.partial, packet_size_max) {
@@ -141,3 +149,6 @@ pub(super) fn write(mut stream: &TcpStream, out: &mut OutBuffer) -> io::Result<W
 
 /// Slices offered at once: small packets stand in one, large payloads have one each.
 const SLICES_MAX: usize = 64;
+
+/// Bytes of the largest CONNECT: five fields of 64 KiB and as much again for properties.
+const CONNECT_BYTES_MAX: u32 = 512 * 1024;

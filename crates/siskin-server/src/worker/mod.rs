@@ -266,6 +266,9 @@ impl Worker {
                 self.forget(deadline.index);
             }
         }
+        if let Some(count) = self.turned_away.owed(self.now) {
+            report::more_turned_away(count);
+        }
         while let Some(deadline) = self.to_close.due(self.now) {
             if is_closing(&self.connections, &deadline) {
                 self.forget(deadline.index);
@@ -328,6 +331,7 @@ impl Worker {
             self.to_connect.next(|deadline| !is_opening(connections, deadline)),
             self.to_close.next(|deadline| !is_closing(connections, deadline)),
             self.acceptor.as_ref().and_then(|acceptor| acceptor.next_deadline(now)),
+            self.turned_away.next(),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.ms_since(now)))

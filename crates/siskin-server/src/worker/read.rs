@@ -87,7 +87,7 @@ impl Worker {
             self.split(index, bytes);
             return;
         }
-        match connection.complete(&mut bytes, self.packet_size_max) {
+        match connection.complete(&mut bytes, connection.frame_max(self.packet_size_max)) {
             Ok(false) => {}
             Ok(true) => {
                 let mut whole = mem::take(&mut connection.partial);
@@ -108,7 +108,8 @@ impl Worker {
     fn split(&mut self, index: u32, mut bytes: &[u8]) -> bool {
         let mut session = self.connections[index as usize].session();
         while !bytes.is_empty() {
-            let frame = match frame(bytes, self.packet_size_max) {
+            let frame_max = self.connections[index as usize].frame_max(self.packet_size_max);
+            let frame = match frame(bytes, frame_max) {
                 Ok(FrameStatus::Complete(frame)) => frame,
                 // A stranger that speaks something else is told by its first byte. [MQTT-3.1.0-1]
                 Ok(FrameStatus::Incomplete { .. })

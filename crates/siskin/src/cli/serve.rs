@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -40,16 +40,6 @@ pub(crate) fn run(args: Args) -> ExitCode {
 }
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    let stopping = Arc::new(AtomicBool::new(false));
-    for signal in [SIGTERM, SIGINT] {
-        // In this order: the second signal finds the flag that the first one set.
-        signal_hook::flag::register_conditional_shutdown(
-            signal,
-            SECOND_SIGNAL_STATUS,
-            Arc::clone(&stopping),
-        )?;
-        signal_hook::flag::register(signal, Arc::clone(&stopping))?;
-    }
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let server = Server::start(config)?;
     for signal in signals.forever() {
@@ -60,9 +50,24 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         // Scripts for other brokers send it after a change of the configuration: it must not end us.
         tracing::warn!("SIGHUP: no setting can be changed while the broker runs; restart it instead");
     }
+    let first = Instant::now();
+    // One who is tired of waiting says so again. What comes right behind the first is its echo: some
+    // programs send a signal to a process and then to its group.
+    thread::spawn(move || {
+        for signal in signals.forever().filter(|signal| *signal != SIGHUP) {
+            if first.elapsed() > ECHO {
+                let name = signal_name(signal).unwrap_or("a second signal");
+                tracing::warn!("stopping at once on {name}, the second signal");
+                std::process::exit(SECOND_SIGNAL_STATUS);
+            }
+        }
+    });
     server.stop();
     Ok(())
 }
 
 /// Exit status of a broker that was not let finish.
 const SECOND_SIGNAL_STATUS: i32 = 1;
+
+/// Within this time a second signal is taken for the first.
+const ECHO: Duration = Duration::from_millis(500);
