@@ -1,11 +1,14 @@
 //! Routes by topic, remembered by one worker for as long as the router's answer cannot have changed.
 
-use crate::hash::{HashMap, hasher};
+use std::hash::BuildHasher;
+
+use crate::hash::{HashMap, Hasher, hasher};
 use crate::router::{Router, Routes};
 
 /// Remembered routes. Bounded by topics and by receivers; full means beginning anew.
 #[derive(Debug)]
 pub(crate) struct RouteCache {
+    hasher: Hasher,
     routes: HashMap<Box<str>, Cached>,
     receivers: usize,
 }
@@ -22,7 +25,7 @@ pub(crate) struct Cached {
 
 impl RouteCache {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { routes: HashMap::with_hasher(hasher(seed)), receivers: 0 }
+        Self { hasher: hasher(seed), routes: HashMap::with_hasher(hasher(seed)), receivers: 0 }
     }
 
     /// The route of `topic` as it is now.
@@ -34,6 +37,10 @@ impl RouteCache {
             self.receivers = 0;
         }
         let (receivers, cached) = (&mut self.receivers, self.routes.entry_ref(topic).or_default());
+        if cached.version.is_none() {
+            // Turns begin anywhere, or all topics with one message each would begin with the same member.
+            cached.round = self.hasher.hash_one(topic) as u32;
+        }
         if cached.version != version {
             *receivers -= size(&cached.routes);
             router.route(topic, &mut cached.routes);

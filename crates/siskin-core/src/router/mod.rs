@@ -130,10 +130,15 @@ impl Router {
         self.versions.of(topic)
     }
 
-    /// The member of a shared subscription that takes what `except` could not, in turns; one that is online if
-    /// there is any other such.
-    pub fn pick(&self, filter: TopicFilter<'_>, except: SessionKey, turn: u32) -> Option<Subscriber> {
-        self.read(self.shard_of(filter)).group(filter)?.pick(except, turn)
+    /// The member of a shared subscription that takes what one that is gone had, in turns: of those online, or of
+    /// all if nobody is.
+    pub fn pick(&self, filter: TopicFilter<'_>, turn: u32) -> Option<Subscriber> {
+        self.read(self.shard_of(filter)).group(filter)?.pick(turn)
+    }
+
+    /// The member of a shared subscription that takes what one that is away had, in turns: of those online.
+    pub fn pick_online(&self, filter: TopicFilter<'_>, turn: u32) -> Option<Subscriber> {
+        self.read(self.shard_of(filter)).group(filter)?.pick_online(turn)
     }
 
     /// How many subscriptions there are, shared ones included.

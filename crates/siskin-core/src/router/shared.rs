@@ -71,10 +71,14 @@ impl Shared {
         if self.online == 0 { members } else { &members[..self.online] }
     }
 
-    /// The member whose turn it is, leaving out `except`; one that is online if there is any other such.
-    pub(super) fn pick(&self, except: SessionKey, turn: u32) -> Option<Subscriber> {
-        let (online, offline) = self.members.as_slice().split_at(self.online);
-        pick_from(online, except, turn).or_else(|| pick_from(offline, except, turn))
+    /// The candidate whose turn it is.
+    pub(super) fn pick(&self, turn: u32) -> Option<Subscriber> {
+        pick_from(self.candidates(), turn)
+    }
+
+    /// The member whose turn it is among those online.
+    pub(super) fn pick_online(&self, turn: u32) -> Option<Subscriber> {
+        pick_from(&self.members.as_slice()[..self.online], turn)
     }
 
     pub(super) fn group(&self) -> Group {
@@ -86,10 +90,9 @@ impl Shared {
     }
 }
 
-fn pick_from(members: &[Subscriber], except: SessionKey, turn: u32) -> Option<Subscriber> {
-    let start = (turn as usize).checked_rem(members.len())?;
-    let next = (start + 1) % members.len();
-    [start, next].map(|at| members[at]).into_iter().find(|member| member.session != except)
+fn pick_from(members: &[Subscriber], turn: u32) -> Option<Subscriber> {
+    let at = (turn as usize).checked_rem(members.len())?;
+    Some(members[at])
 }
 
 #[cfg(test)]
@@ -157,19 +160,23 @@ mod tests {
     }
 
     #[test]
-    fn turns_reach_every_other_member() {
-        let group = group(0..5);
-        let picked: HashSet<_> = (0..5).filter_map(|turn| group.pick(key(2), turn)).collect();
+    fn turns_reach_every_candidate() {
+        let mut group = group(0..5);
+        group.set_online(key(2), false, &hasher());
+        let picked: HashSet<_> = (0..4).filter_map(|turn| group.pick(turn)).collect();
         assert_eq!(slots(&picked.into_iter().collect::<Vec<_>>()), [0, 1, 3, 4]);
     }
 
     #[test]
-    fn somebody_offline_is_picked_when_the_only_one_online_is_excepted() {
+    fn nobody_is_picked_as_online_when_nobody_is() {
         let mut group = group(0..2);
         group.set_online(key(1), false, &hasher());
-        assert_eq!(group.pick(key(1), 0).unwrap().session, key(0));
-        assert_eq!(group.pick(key(0), 0).unwrap().session, key(1));
+        assert!((0..4).all(|turn| group.pick_online(turn).unwrap().session == key(0)));
+        group.set_online(key(0), false, &hasher());
+        assert!(group.pick_online(0).is_none());
+        assert_ne!(group.pick(0), group.pick(1));
+        group.leave(key(0), &hasher());
         group.leave(key(1), &hasher());
-        assert!(group.pick(key(0), 7).is_none());
+        assert!(group.pick(7).is_none());
     }
 }

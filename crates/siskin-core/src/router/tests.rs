@@ -95,21 +95,23 @@ fn groups_of_different_names_each_have_the_message() {
 }
 
 #[test]
-fn only_members_online_are_in_a_route_and_pick_takes_another_one() {
+fn only_members_online_are_in_a_route_and_are_picked() {
     let router = Router::new(7);
     for filter in ["$share/g/a/b", "$share/g/a/#"] {
         let parsed = TopicFilter::parse(filter).unwrap();
         (1..=3).for_each(|slot| assert!(subscribe(&router, filter, subscriber(slot))));
         router.set_online(parsed, key(2), false);
         assert_eq!(slots(&route(&router, "a/b").groups[0].members), [1, 3]);
+        router.set_online(parsed, key(1), false);
         for turn in 0..4 {
-            assert_eq!(router.pick(parsed, key(1), turn), Some(subscriber(3)));
+            assert_eq!(router.pick(parsed, turn), Some(subscriber(3)));
+            assert_eq!(router.pick_online(parsed, turn), Some(subscriber(3)));
         }
         router.set_online(parsed, key(3), false);
-        assert_eq!(router.pick(parsed, key(3), 0), Some(subscriber(1)));
-        router.set_online(parsed, key(1), false);
         assert_eq!(slots(&route(&router, "a/b").groups[0].members), [1, 2, 3]);
-        assert!(router.pick(TopicFilter::parse("$share/h/a/b").unwrap(), key(1), 0).is_none());
+        assert!(router.pick(parsed, 0).is_some());
+        assert!(router.pick_online(parsed, 0).is_none());
+        assert!(router.pick(TopicFilter::parse("$share/h/a/b").unwrap(), 0).is_none());
         (1..=3).for_each(|slot| assert!(unsubscribe(&router, filter, slot)));
     }
     assert_eq!(pieces(&router), 0);

@@ -225,9 +225,12 @@ impl Worker {
             for (turn, (from, delivery)) in std::mem::take(&mut self.turn.orphans).into_iter().enumerate() {
                 let Some(filter) = delivery.shared().cloned() else { continue };
                 let Ok(parsed) = siskin_proto::TopicFilter::parse(&filter) else { continue };
-                let nobody = SessionKey::new(u16::MAX, u16::MAX, u32::MAX);
-                let except = from.unwrap_or(nobody);
-                let member = self.shared.router.pick(parsed, except, round + turn as u32);
+                let (router, turn) = (&self.shared.router, round + turn as u32);
+                // Who is away may be back before another that is; who is gone may not.
+                let member = match from {
+                    Some(_) => router.pick_online(parsed, turn),
+                    None => router.pick(parsed, turn),
+                };
                 self.place(delivery, from, member, &filter, now);
             }
         }
@@ -242,8 +245,8 @@ impl Worker {
         filter: &std::sync::Arc<str>,
         now: Now,
     ) {
-        // Nobody else is in the group: it stays with the member that is away.
-        let Some(member) = member.filter(|member| Some(member.session) != from) else {
+        // Nobody else is there: it stays with the member that is away.
+        let Some(member) = member else {
             if let Some(session) = from.and_then(|key| self.sessions.get_mut(key)) {
                 session.enqueue(&mut self.turn, delivery, now);
             }
