@@ -373,3 +373,23 @@ fn a_dollar_is_special_at_the_first_level_only() {
         check("/$b", [true, false, true, false, false, false, false]);
     }
 }
+
+#[test]
+fn a_copy_of_its_own_carries_only_the_identifier_of_its_own_subscription() {
+    for workers in [1, 2] {
+        let broker = Broker::with(workers, Limits { sys_interval_s: 0, ..Limits::default() });
+        let publisher = broker.client(Version::V5, "p");
+        let subscriber = broker.client(Version::V5, "s");
+        // A shared subscription delivers beside the others.
+        identified(&subscriber, "$share/group/t", Qos::AtLeastOnce, Some(1));
+        identified(&subscriber, "t", Qos::ExactlyOnce, Some(2));
+        publisher.publish("t", b"m", Qos::ExactlyOnce);
+        let mut came: Vec<_> = subscriber.receive_publishes();
+        came.sort_by_key(|delivered| delivered.qos);
+        let ids = |delivered: &Delivered| -> Vec<u32> {
+            delivered.properties().subscription_identifiers().collect()
+        };
+        assert_eq!(came.iter().map(ids).collect::<Vec<_>>(), [[1], [2]]);
+        assert_eq!((came[0].qos, came[1].qos), (Qos::AtLeastOnce, Qos::ExactlyOnce));
+    }
+}

@@ -148,10 +148,18 @@ fn drops_are_told_once_a_second_with_their_number() {
         events.into_iter().filter_map(drop).collect()
     };
     (0..5).for_each(|_| assert_eq!(publisher.publish("t", b"m", Qos::AtLeastOnce), Reason::Success));
-    assert_eq!(drops(), [("s".to_owned(), 1, Dropped::QueueFull)]);
-    broker.advance_s(1);
+    let told = |count| vec![("s".to_owned(), count, Dropped::QueueFull)];
+    assert_eq!(drops(), told(1));
+    broker.advance_ms(999);
+    assert_eq!(drops(), []);
+    broker.advance_ms(1);
+    assert_eq!(drops(), told(3));
     publisher.publish("t", b"m", Qos::AtLeastOnce);
-    assert_eq!(drops(), [("s".to_owned(), 4, Dropped::QueueFull)]);
+    assert_eq!(drops(), []);
+    broker.advance_s(1);
+    assert_eq!(drops(), told(1));
+    broker.advance_s(10);
+    assert_eq!(drops(), []);
 }
 
 #[test]
