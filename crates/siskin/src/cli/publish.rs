@@ -82,7 +82,7 @@ fn execute(args: Args) -> Result<u8, Failure> {
     let publication = Publication { topic, qos: args.qos, retain: args.retain, properties };
     let mut client = Client::new(settings)?;
     let outcome = publication.publish_all(&mut source, &mut client);
-    client.end(outcome)
+    client.end_delivered(outcome)
 }
 
 /// What all messages have in common.
@@ -155,7 +155,16 @@ impl Source {
         let payload = match (&args.message, &args.file) {
             (Some(message), _) => message.clone().into_bytes(),
             (None, Some(path)) => read_file(path)?,
-            (None, None) if args.stdin_file => read_all(std::io::stdin().lock(), "Standard input")?,
+            (None, None) if args.stdin_file => {
+                let payload = read_all(std::io::stdin().lock(), "Standard input")?;
+                // A program that failed must not clear a retained message: -n does that.
+                if payload.is_empty() {
+                    return Err(Failure::usage(
+                        "Error: Standard input is empty; -n publishes an empty message.",
+                    ));
+                }
+                payload
+            }
             (None, None) if args.stdin_line => {
                 return Ok(Self::Lines { batch: Vec::new(), at: 0, is_ended: false });
             }

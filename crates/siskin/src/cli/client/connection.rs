@@ -204,37 +204,73 @@ impl Client {
 
     /// Ends with `outcome`. If a connection is open, the server is told so in DISCONNECT.
     pub(crate) fn end(mut self, outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+        self.finish(outcome).0
+    }
+
+    /// As [`Client::end`], but a success is one only if the server has taken everything up to DISCONNECT.
+    pub(crate) fn end_delivered(mut self, outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+        let (outcome, delivered) = self.finish(outcome);
+        outcome.and_then(|status| delivered.map(|()| status))
+    }
+
+    fn finish(&mut self, outcome: Result<u8, Failure>) -> (Result<u8, Failure>, Result<(), Failure>) {
         let traced = self.trace_sending_if_open(format_args!("DISCONNECT"));
         let outcome = outcome.and_then(|status| {
             traced?;
             self.flush()?;
             Ok(status)
         });
+        let closed = self.closed_already();
         if outcome.is_err() {
             // Among it may be acknowledgements of what could not be printed.
             self.out.clear();
         }
-        self.disconnect();
-        outcome
+        (outcome, self.disconnect().and(closed))
     }
 
-    /// Sends DISCONNECT and lets the server read everything up to it.
-    fn disconnect(&mut self) {
+    /// Whether the server has closed before it could have read a DISCONNECT.
+    fn closed_already(&mut self) -> Result<(), Failure> {
+        while let Ok(event) = self.inbox.try_recv() {
+            match event {
+                Event::Closed(connection, failure) if connection == self.connection => return Err(failure),
+                Event::Packets(connection, bytes) if connection == self.connection => {
+                    for frame in packets(&bytes) {
+                        self.handle(frame)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends DISCONNECT and lets the server read everything up to it; says whether it did.
+    fn disconnect(&mut self) -> Result<(), Failure> {
         let buf = std::mem::take(&mut self.settings.properties.disconnect);
         let properties = self.settings.v5(buf.as_properties());
         self.send(&Packet::Disconnect(Disconnect { reason: Reason::NormalDisconnection, properties }));
         let out = std::mem::take(&mut self.out);
         self.write(&out);
-        let Some(stream) = self.stream.take() else { return };
+        let Some(stream) = self.stream.take() else {
+            return Err(Failure::lost(CONNECTION_LOST, "Error: The connection was lost."));
+        };
         // An error says that the server closed first.
         let _ = stream.shutdown(Shutdown::Write);
         // Closing a socket with unread bytes makes the kernel throw away what the server has not read yet.
         let deadline = Instant::now() + LINGER;
         while let Some(event) = self.next_event(Some(deadline)) {
-            if matches!(event, Event::Closed(connection, _) if connection == self.connection) {
-                break;
+            match event {
+                Event::Closed(connection, _) if connection == self.connection => break,
+                // A server that could not take something says so behind what it did take.
+                Event::Packets(connection, bytes) if connection == self.connection => {
+                    for frame in packets(&bytes) {
+                        self.handle(frame)?;
+                    }
+                }
+                _ => {}
             }
         }
+        Ok(())
     }
 
     /// Closes the transport without DISCONNECT.
