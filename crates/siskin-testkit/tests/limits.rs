@@ -98,7 +98,7 @@ fn a_will_topic_deeper_than_the_limit_is_refused_at_connect() {
         let broker = Broker::limited(|limits| limits.topic_levels_max = 3);
         let mut client = broker.open(version);
         let deep = |connect: &mut siskin_proto::Connect<'_>| {
-            connect.will = Some(will("a/b/c/d", b"x", Qos::AtMostOnce))
+            connect.will = Some(will("a/b/c/d", b"x", Qos::AtMostOnce));
         };
         let reason = client.connect("c", deep, &[]).reason();
         assert!(reason.is_error());

@@ -133,9 +133,9 @@ fn live_messages_that_never_pause_do_not_keep_the_retained_ones_from_coming() {
             open.extend(client.receive_publishes());
             let got = open.pop_front().expect("it goes on");
             if got.retain {
-                retained += 1
+                retained += 1;
             } else {
-                lives += 1
+                lives += 1;
             }
             client.acknowledge(&got);
         }

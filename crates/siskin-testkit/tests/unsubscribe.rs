@@ -233,7 +233,7 @@ fn an_unsubscribe_that_is_broken_closes() {
 #[test]
 fn an_unsuback_has_nothing_in_it_that_a_small_maximum_packet_size_would_forbid() {
     // As long as the CONNACK before it must be allowed to be.
-    let filters = [&"a" as &str; 40];
+    let filters = ["a"; 40];
     let answer = unsuback(Version::V5, 1, &[0x11; 40]);
     let maximum = [Property::MaximumPacketSize(answer.len() as u32)];
     let client = Broker::new().client_with(Version::V5, "c", |_| {}, &maximum);
