@@ -25,7 +25,7 @@ pub(crate) fn turned_away(peer: SocketAddr, client_id: Option<&str>, cause: &Cau
     let others = stands_for - 1;
     match client_id {
         Some(client_id) => {
-            info!(client = ?Short(client_id), %peer, others, "connection not accepted: {cause}")
+            info!(client = ?Short(client_id), %peer, others, "connection not accepted: {cause}");
         }
         None => info!(%peer, others, "connection not accepted: {cause}"),
     }

@@ -36,8 +36,6 @@ enum Command {
     Serve(serve::Args),
     /// Check a configuration and print what the broker would do with it.
     Check(check::Args),
-    /// Publish messages.
     Pub(publish::Args),
-    /// Subscribe and print what comes.
     Sub(subscribe::Args),
 }

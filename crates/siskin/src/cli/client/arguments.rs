@@ -18,8 +18,8 @@ pub(crate) struct ConnectionArgs {
     #[arg(short, long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..), help_heading = CONNECTION)]
     port: Option<u16>,
 
-    /// Server, user and topic in one: mqtt://[USER[:PASSWORD]@]HOST[:PORT][/TOPIC]; in user name and
-    /// password %40 is @, the topic is taken as it stands
+    /// Server, user and topic in one: mqtt://USER:PASSWORD@HOST:PORT/TOPIC, of which only HOST must be
+    /// there; in user name and password %40 is @, the topic is taken as it stands
     #[arg(short = 'L', long, value_name = "URL", conflicts_with_all = ["host", "port"], help_heading = CONNECTION)]
     url: Option<String>,
 

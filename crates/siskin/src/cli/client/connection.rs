@@ -209,8 +209,10 @@ impl Client {
 
     /// As [`Client::end`], but a success is one only if the server has taken everything up to DISCONNECT.
     pub(crate) fn end_delivered(mut self, outcome: Result<u8, Failure>) -> Result<u8, Failure> {
+        let is_interrupted = event::is_set(&self.interrupted);
         let (outcome, delivered) = self.finish(outcome);
-        outcome.and_then(|status| delivered.map(|()| status))
+        // Who interrupts it does not ask for everything.
+        if is_interrupted { outcome } else { outcome.and_then(|status| delivered.map(|()| status)) }
     }
 
     fn finish(&mut self, outcome: Result<u8, Failure>) -> (Result<u8, Failure>, Result<(), Failure>) {
