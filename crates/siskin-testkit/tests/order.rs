@@ -90,6 +90,32 @@ fn messages_keep_their_order_through_queue_and_stall_and_reconnect() {
 }
 
 #[test]
+fn what_comes_while_a_long_queue_goes_out_goes_behind_it() {
+    for version in VERSIONS {
+        let broker = Broker::new();
+        let publisher = broker.client(version, "p");
+        let (subscriber, _) = broker.persistent(version, "s");
+        subscriber.subscribe("t", Qos::AtLeastOnce);
+        subscriber.cut();
+        // More than is put out in one portion, and fewer than the window holds.
+        for n in 0..60 {
+            publisher.publish("t", &[n; 3000], Qos::AtLeastOnce);
+        }
+        let mut subscriber = broker.open(version);
+        subscriber.stall_after(100);
+        subscriber.connect_persistent("s");
+        for n in 60..70 {
+            publisher.publish("t", &[n], Qos::AtLeastOnce);
+        }
+        subscriber.resume();
+        let mut came = Vec::new();
+        take(&subscriber, &mut came);
+        assert_eq!(came.len(), 70);
+        is_in_order(&came, Qos::AtLeastOnce);
+    }
+}
+
+#[test]
 fn queued_qos_0_messages_are_not_overtaken() {
     for version in VERSIONS {
         let broker = Broker::limited(|limits| {
