@@ -57,8 +57,10 @@ fn without_no_local_a_client_gets_what_it_publishes() {
     for version in VERSIONS {
         let client = Broker::new().client(version, "c");
         client.subscribe("a", Qos::AtMostOnce);
-        client.publish("a", b"mine", Qos::AtMostOnce);
+        client.retain("a", b"mine", Qos::AtMostOnce);
         assert_eq!(client.receive_publish().payload, b"mine");
+        client.subscribe("a", Qos::AtMostOnce);
+        assert!(client.receive_publish().retain);
     }
 }
 
