@@ -11,6 +11,8 @@ pub(crate) struct RouteCache {
     hasher: Hasher,
     routes: HashMap<Box<str>, Cached>,
     receivers: usize,
+    /// For topics that are too long to be remembered.
+    passing: Cached,
 }
 
 /// The route of one topic.
@@ -25,12 +27,21 @@ pub(crate) struct Cached {
 
 impl RouteCache {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { hasher: hasher(seed), routes: HashMap::with_hasher(hasher(seed)), receivers: 0 }
+        Self {
+            hasher: hasher(seed),
+            routes: HashMap::with_hasher(hasher(seed)),
+            receivers: 0,
+            passing: Cached::default(),
+        }
     }
 
     /// The route of `topic` as it is now.
     pub(crate) fn route(&mut self, router: &Router, topic: &str) -> &mut Cached {
         // Read before routing: a change in between makes the entry stale, never wrong.
+        if topic.len() > TOPIC_BYTES_MAX {
+            router.route(topic, &mut self.passing.routes);
+            return &mut self.passing;
+        }
         let version = Some(router.version(topic));
         if self.routes.len() >= TOPICS_MAX || self.receivers >= RECEIVERS_MAX {
             self.routes.clear();
@@ -57,6 +68,9 @@ fn size(routes: &Routes) -> usize {
 
 /// Topics remembered.
 const TOPICS_MAX: usize = 16 * 1024;
+
+/// Bytes of the longest topic remembered: with the number of topics it bounds the memory of names.
+const TOPIC_BYTES_MAX: usize = 512;
 
 /// Receivers remembered, over all topics: 16 bytes each.
 const RECEIVERS_MAX: usize = 1024 * 1024;

@@ -1,6 +1,6 @@
 //! Timers of sessions, in a coarse wheel: an armed timer is one entry, a quiet session none.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use crate::session::SessionKey;
 use crate::time::Now;
@@ -16,7 +16,7 @@ pub(crate) enum Timer {
     SessionExpiry,
 }
 
-/// When each timer of one session is due. An entry of the wheel that disagrees is stale.
+/// When each timer of one session is due.
 #[derive(Debug)]
 pub(crate) struct Due([Now; 3]);
 
@@ -26,39 +26,48 @@ impl Default for Due {
     }
 }
 
-impl Due {
-    pub(crate) fn disarm(&mut self, timer: Timer) {
-        self.0[timer as usize] = NEVER;
-    }
-
-    pub(crate) fn is_due(&self, timer: Timer, at: Now) -> bool {
-        self.0[timer as usize] == at
-    }
-}
-
-/// Armed timers of all sessions of a worker, in rounds of [`TICK_MS`].
+/// Armed timers of all sessions of a worker, in rounds of [`TICK_MS`]. One that is disarmed is gone.
 #[derive(Debug, Default)]
 pub(crate) struct Wheel {
-    rounds: BTreeMap<Now, Vec<(SessionKey, Timer)>>,
+    timers: BTreeSet<(Now, SessionKey, Timer)>,
 }
 
 impl Wheel {
     /// Arms `timer` of the session `key` for `at` or up to one tick later, in place of an earlier one.
     pub(crate) fn arm(&mut self, key: SessionKey, due: &mut Due, timer: Timer, at: Now) {
         let at = Now::from_millis(at.as_millis().div_ceil(TICK_MS).saturating_mul(TICK_MS));
-        if std::mem::replace(&mut due.0[timer as usize], at) != at {
-            self.rounds.entry(at).or_default().push((key, timer));
+        self.disarm(key, due, timer);
+        due.0[timer as usize] = at;
+        self.timers.insert((at, key, timer));
+    }
+
+    /// Disarms `timer` of the session `key`, if it is armed.
+    pub(crate) fn disarm(&mut self, key: SessionKey, due: &mut Due, timer: Timer) {
+        let at = std::mem::replace(&mut due.0[timer as usize], NEVER);
+        if at != NEVER {
+            self.timers.remove(&(at, key, timer));
         }
     }
 
-    /// The timers of the first round that is due, and when that was.
-    pub(crate) fn expire(&mut self, now: Now) -> Option<(Now, Vec<(SessionKey, Timer)>)> {
-        let first = self.rounds.first_entry()?;
-        (*first.key() <= now).then(|| first.remove_entry())
+    /// Disarms all timers of the session `key`.
+    pub(crate) fn disarm_all(&mut self, key: SessionKey, due: &mut Due) {
+        for timer in [Timer::KeepAlive, Timer::WillDelay, Timer::SessionExpiry] {
+            self.disarm(key, due, timer);
+        }
+    }
+
+    /// The first timer that is due. It is armed until it is disarmed by whoever carries it out.
+    pub(crate) fn expired(&self, now: Now) -> Option<(SessionKey, Timer)> {
+        let &(at, key, timer) = self.timers.first()?;
+        (at <= now).then_some((key, timer))
+    }
+
+    pub(crate) fn drop_first(&mut self) {
+        self.timers.pop_first();
     }
 
     pub(crate) fn next(&self) -> Option<Now> {
-        self.rounds.first_key_value().map(|(at, _)| *at)
+        self.timers.first().map(|(at, ..)| *at)
     }
 }
 
@@ -67,3 +76,24 @@ const NEVER: Now = Now::from_millis(u64::MAX);
 
 /// Timers fire in steps of this many milliseconds.
 const TICK_MS: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timer_armed_again_or_disarmed_leaves_nothing_behind() {
+        let (mut wheel, mut due, key) = (Wheel::default(), Due::default(), SessionKey::new(0, 0, 1));
+        for second in 1..1000 {
+            wheel.arm(key, &mut due, Timer::SessionExpiry, Now::from_millis(second * 1000));
+            wheel.arm(key, &mut due, Timer::KeepAlive, Now::from_millis(second * 2000 + 1));
+        }
+        assert_eq!(wheel.timers.len(), 2);
+        assert_eq!(wheel.expired(Now::from_millis(998_999)), None);
+        assert_eq!(wheel.expired(Now::from_millis(999_000)), Some((key, Timer::SessionExpiry)));
+        wheel.disarm(key, &mut due, Timer::SessionExpiry);
+        assert_eq!(wheel.next(), Some(Now::from_millis(1_998_100)));
+        wheel.disarm_all(key, &mut due);
+        assert_eq!(wheel.next(), None);
+    }
+}

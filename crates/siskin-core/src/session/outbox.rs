@@ -76,12 +76,12 @@ impl Session {
     }
 
     pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
-        let size = delivery.message.size() as u64;
+        let size = delivery.size() as u64;
         turn.stats.stored_messages.add(1);
         turn.stats.stored_bytes.add(size);
         for lost in self.queue.push(delivery, &turn.limits) {
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(lost.message.size() as u64);
+            turn.stats.stored_bytes.sub(lost.size() as u64);
             let topic = lost.message.topic();
             turn.dropped(&mut self.drops, &self.client_id, topic, Dropped::QueueFull, now);
         }
@@ -103,7 +103,7 @@ impl Session {
         match put_publish(connection, turn, self.key, offered, &cover, now) {
             Ok(()) => {
                 turn.stats.stored_messages.add(1);
-                turn.stats.stored_bytes.add(delivery.message.size() as u64);
+                turn.stats.stored_bytes.add(delivery.size() as u64);
                 let qos = delivery.qos;
                 let sent = self.sender.send(delivery, qos);
                 debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
@@ -150,7 +150,7 @@ impl Session {
             let Some(delivery) = self.queue.pop() else { break };
             sent += 1;
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.stats.stored_bytes.sub(delivery.size() as u64);
             let message = Arc::clone(&delivery.message);
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
@@ -205,7 +205,7 @@ impl Session {
     fn finished(&mut self, turn: &mut Turn, id: PacketId) {
         if let Some(delivery) = self.sender.drop_resend(id) {
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.stats.stored_bytes.sub(delivery.size() as u64);
         }
     }
 
@@ -213,7 +213,7 @@ impl Session {
     pub(crate) fn orphan_queue(&mut self, turn: &mut Turn) {
         for delivery in self.queue.take_shared() {
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.stats.stored_bytes.sub(delivery.size() as u64);
             turn.orphans.push((Some(self.key), delivery));
         }
     }
@@ -224,14 +224,14 @@ impl Session {
         let sender = std::mem::take(&mut self.sender);
         for (qos, delivery) in sender.messages() {
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.stats.stored_bytes.sub(delivery.size() as u64);
             if qos == Qos::AtLeastOnce && delivery.shared().is_some() {
                 turn.orphans.push((None, delivery.clone()));
             }
         }
         for delivery in self.queue.drain() {
             turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+            turn.stats.stored_bytes.sub(delivery.size() as u64);
             if delivery.shared().is_some() {
                 turn.orphans.push((None, delivery));
             }

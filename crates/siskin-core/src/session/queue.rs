@@ -34,6 +34,15 @@ impl Delivery {
         Self { qos: message.qos(), retain: false, extra: Some(Box::new(extra)), message }
     }
 
+    /// Bytes it holds, the message whole.
+    pub(crate) fn size(&self) -> usize {
+        let extra = self
+            .extra
+            .as_ref()
+            .map_or(0, |extra| size_of::<Extra>() + size_of::<u32>() * extra.subscription_ids.len());
+        self.message.size() + extra
+    }
+
     pub(crate) fn subscription_ids(&self) -> &[u32] {
         self.extra.as_ref().map_or(&[], |extra| &extra.subscription_ids)
     }
@@ -53,7 +62,7 @@ pub(crate) struct Queue {
 impl Queue {
     /// Queues `delivery`; gives back what had to go for the limits, maybe `delivery` itself.
     pub(crate) fn push(&mut self, delivery: Delivery, limits: &Limits) -> Vec<Delivery> {
-        let size = delivery.message.size() as u64;
+        let size = delivery.size() as u64;
         let mut dropped = Vec::new();
         // One that could never stay drives nothing out.
         if size > limits.queue_bytes_max || limits.queue_messages_max == 0 {
@@ -82,7 +91,7 @@ impl Queue {
 
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.deliveries.pop_front()?;
-        self.bytes -= delivery.message.size() as u64;
+        self.bytes -= delivery.size() as u64;
         if self.deliveries.is_empty() {
             self.deliveries = VecDeque::new();
         }
@@ -97,7 +106,7 @@ impl Queue {
         let (shared, rest): (Vec<_>, Vec<_>) =
             self.deliveries.drain(..).partition(|delivery| delivery.shared().is_some());
         self.deliveries = rest.into();
-        self.bytes = self.deliveries.iter().map(|delivery| delivery.message.size() as u64).sum();
+        self.bytes = self.deliveries.iter().map(|delivery| delivery.size() as u64).sum();
         shared
     }
 

@@ -69,7 +69,7 @@ fn settle(session: &Session, turn: &mut Turn, acked: &Acked<Delivery>) {
     debug_assert!(session.connection.is_some(), "only a connected client acknowledges");
     if let Acked::Finished(Some(delivery)) | Acked::Release(delivery) = acked {
         turn.stats.stored_messages.sub(1);
-        turn.stats.stored_bytes.sub(delivery.message.size() as u64);
+        turn.stats.stored_bytes.sub(delivery.size() as u64);
     }
     if matches!(acked, Acked::Finished(_)) {
         turn.stats.acknowledged.add(1);

@@ -174,11 +174,11 @@ impl Worker {
         if clean_start || (was_connected && !session.is_persistent()) {
             // [MQTT-3.1.2-6] [MQTT5 3.1.2-4] [MQTT5 3.1.4-4] The will goes out as the session ends.
             let why = if clean_start { Ended::CleanStart } else { Ended::Expired };
-            self.end_session(key, why, now);
+            self.discard_session(key, why, now);
             return false;
         }
-        session.due.disarm(Timer::SessionExpiry);
-        session.due.disarm(Timer::WillDelay);
+        self.wheel.disarm(key, &mut session.due, Timer::SessionExpiry);
+        self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         match &session.will {
             // [MQTT5 3.1.3-9] [MQTT5 3.1.2-8] The client is back before the delay was over.
             Some(will) if will.delay_s > 0 => session.will = None,

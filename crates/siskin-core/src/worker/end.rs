@@ -78,7 +78,7 @@ impl Worker {
             }
         }
         session.sender.disconnected();
-        session.due.disarm(Timer::KeepAlive);
+        self.wheel.disarm(key, &mut session.due, Timer::KeepAlive);
         let client_id = Arc::clone(&session.client_id);
         if session.shared > 0 {
             self.set_online(key, false);
@@ -97,18 +97,26 @@ impl Worker {
         true
     }
 
-    /// Ends the session `key` and forgets it. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
+    /// Ends the session `key` and lets go of its client id. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
     pub(super) fn end_session(&mut self, key: SessionKey, why: Ended, now: Now) {
+        if let Some(client_id) = self.discard_session(key, why, now) {
+            self.shared.registry.release(&client_id, key);
+        }
+    }
+
+    /// Ends the session `key`, but keeps its client id for the one that follows at once: in between,
+    /// another worker must find it taken.
+    pub(super) fn discard_session(&mut self, key: SessionKey, why: Ended, now: Now) -> Option<Arc<str>> {
         self.report_drops(key, now);
         self.publish_will(key, now);
-        let Some(mut session) = self.sessions.remove(key) else { return };
+        let Some(mut session) = self.sessions.remove(key) else { return None };
         for text in session.subscriptions.keys() {
             if let Ok(filter) = TopicFilter::parse(text) {
                 self.shared.router.unsubscribe(filter, key);
             }
         }
         session.orphan_all(&mut self.turn);
-        self.shared.registry.release(&session.client_id, key);
+        self.wheel.disarm_all(key, &mut session.due);
         let stats = &self.turn.stats;
         stats.sessions.sub(1);
         stats.sessions_terminated.add(1);
@@ -118,15 +126,17 @@ impl Worker {
             Ended::CleanStart => stats.sessions_discarded.add(1),
         }
         if session.is_persistent() {
-            self.turn.events.push(Event::SessionEnded { client_id: session.client_id, why });
+            let client_id = Arc::clone(&session.client_id);
+            self.turn.events.push(Event::SessionEnded { client_id, why });
         }
         self.place_orphans(now);
+        Some(session.client_id)
     }
 
     /// Publishes the will of session `key`, if it has one, and forgets it. [MQTT-3.1.2-10]
     pub(super) fn publish_will(&mut self, key: SessionKey, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.due.disarm(Timer::WillDelay);
+        self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         let Some(will) = session.will.take() else { return };
         let parts = Parts {
             topic: &will.topic,

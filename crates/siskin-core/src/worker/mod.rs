@@ -204,10 +204,8 @@ impl Worker {
 
     /// Does what has come due.
     pub fn tick(&mut self, now: Now) {
-        while let Some((at, timers)) = self.wheel.expire(now) {
-            for (key, timer) in timers {
-                self.expire(key, timer, at, now);
-            }
+        while let Some((key, timer)) = self.wheel.expired(now) {
+            self.expire(key, timer, now);
         }
         while let Some(&(at, key)) = self.turn.reports.front()
             && at <= now
@@ -225,12 +223,13 @@ impl Worker {
         }
     }
 
-    fn expire(&mut self, key: SessionKey, timer: Timer, at: Now, now: Now) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        if !session.due.is_due(timer, at) {
+    fn expire(&mut self, key: SessionKey, timer: Timer, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else {
+            // A session takes its timers with it; should one stay, it must not stay for ever.
+            self.wheel.drop_first();
             return;
-        }
-        session.due.disarm(timer);
+        };
+        self.wheel.disarm(key, &mut session.due, timer);
         match timer {
             Timer::KeepAlive => {
                 let Some(connection) = session.connection.as_deref() else { return };

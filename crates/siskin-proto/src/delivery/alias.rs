@@ -63,10 +63,10 @@ impl OutboundAliases {
         if let Some(&alias) = self.aliases.get(topic) {
             return OutboundAlias::Known(alias);
         }
-        let next = self.aliases.len() as u16 + 1;
-        if next > self.maximum {
+        if self.aliases.len() >= usize::from(self.maximum) {
             return OutboundAlias::Name;
         }
+        let next = self.aliases.len() as u16 + 1;
         self.aliases.insert(topic.into(), next);
         OutboundAlias::Set(next)
     }
@@ -93,5 +93,14 @@ mod tests {
         assert_eq!(aliases.name("a"), OutboundAlias::Known(1));
         assert_eq!(aliases.name("b"), OutboundAlias::Name);
         assert_eq!(OutboundAliases::new(0).name("a"), OutboundAlias::Name);
+    }
+
+    #[test]
+    fn the_largest_maximum_is_kept_too() {
+        let mut aliases = OutboundAliases::new(u16::MAX);
+        for alias in 1..=u16::MAX {
+            assert_eq!(aliases.name(&alloc::format!("{alias}")), OutboundAlias::Set(alias));
+        }
+        assert_eq!(aliases.name("one more"), OutboundAlias::Name);
     }
 }
