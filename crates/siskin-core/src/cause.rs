@@ -59,6 +59,8 @@ pub enum Violation {
     QosNotSupported,
     /// RETAIN where retained messages are off. [MQTT5 3.2.2-14]
     RetainNotSupported,
+    /// More bytes of properties than allowed.
+    PropertiesTooLarge,
     /// A topic name with more levels than allowed.
     TopicTooDeep,
     /// No Local on a shared subscription. [MQTT5 3.8.3-4]
@@ -111,6 +113,7 @@ impl Violation {
             Self::TopicAliasTooHigh(_) => Reason::TopicAliasInvalid,
             Self::QosNotSupported => Reason::QosNotSupported,
             Self::RetainNotSupported => Reason::RetainNotSupported,
+            Self::PropertiesTooLarge => Reason::QuotaExceeded,
             Self::TopicTooDeep => Reason::TopicNameInvalid,
             Self::SubscriptionNotSupported(reason) | Self::SubscriptionRefused(reason) => reason,
         }
@@ -155,6 +158,7 @@ impl fmt::Display for Violation {
             }
             Self::QosNotSupported => f.write_str("a QoS above the one allowed"),
             Self::RetainNotSupported => f.write_str("RETAIN, and retained messages are off"),
+            Self::PropertiesTooLarge => f.write_str("more bytes of properties than allowed"),
             Self::TopicTooDeep => f.write_str("a topic name with more levels than allowed"),
             Self::NoLocalShared => f.write_str("No Local on a shared subscription"),
             Self::SessionExpiryFromZero => {

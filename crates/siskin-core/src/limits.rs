@@ -7,6 +7,9 @@ use siskin_proto::Qos;
 pub struct Limits {
     /// Bytes of a whole packet from a client. A larger one ends its connection (0x95).
     pub packet_size_max: u32,
+    /// Bytes of the properties of a PUBLISH or a will, which are copied for each receiver. More end the
+    /// connection (0x97).
+    pub properties_bytes_max: u32,
     /// QoS 1 and 2 messages that one client has not yet acknowledged; more wait in its queue.
     pub inflight_max: u16,
     /// QoS 1 and 2 messages that a client may have open towards us. One more ends its connection (0x93).
@@ -70,6 +73,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             packet_size_max: 16 * 1024 * 1024,
+            properties_bytes_max: 256 * 1024,
             inflight_max: 100,
             receive_maximum: 1024,
             queue_messages_max: 10_000,

@@ -192,3 +192,59 @@ fn send_subscribe(client: &Client, filter: &str, properties: &[Property<'_>]) {
         filters: vec![(filter, SubscriptionOptions::default())],
     }));
 }
+
+#[test]
+fn more_bytes_of_properties_than_allowed_end_the_connection_and_refuse_a_will() {
+    let broker = Broker::limited(|limits| limits.properties_bytes_max = 100);
+    let (fits, more) = ("v".repeat(94), "v".repeat(95));
+    let client = broker.client(Version::V5, "client");
+    client.publish_with("t", b"", Qos::AtMostOnce, false, &[Property::UserProperty(("n", &fits))]);
+    client.expect_nothing();
+    client.publish_with("t", b"", Qos::AtMostOnce, false, &[Property::UserProperty(("n", &more))]);
+    client.expect_disconnect(Reason::QuotaExceeded);
+
+    let properties = buffer(&[Property::UserProperty(("n", &more))]);
+    let mut heir = broker.open(Version::V5);
+    let connack = heir.connect(
+        "heir",
+        |connect| {
+            let mut will = will("t", b"", Qos::AtMostOnce);
+            will.properties = properties.as_properties();
+            connect.will = Some(will);
+        },
+        &[],
+    );
+    assert_eq!(connack.reason(), Reason::QuotaExceeded);
+}
+
+#[test]
+fn a_client_that_cannot_be_given_its_suback_is_not_left_waiting() {
+    let broker = Broker::new();
+    let client = broker.client_with(Version::V5, "client", |_| {}, &[Property::MaximumPacketSize(30)]);
+    let filters = (0..40).map(|n| (n, format!("f/{n}"))).collect::<Vec<_>>();
+    let filter = |text| siskin_proto::TopicFilter::parse(text).unwrap();
+    client.send(&Packet::Subscribe(siskin_proto::Subscribe {
+        packet_id: id(1),
+        properties: siskin_proto::Properties::EMPTY,
+        filters: filters.iter().map(|(_, text)| (filter(text), SubscriptionOptions::default())).collect(),
+    }));
+    client.expect_disconnect(Reason::PacketTooLarge);
+}
+
+#[test]
+fn ten_thousand_subscriptions_in_one_packet_each_get_their_retained_message() {
+    let broker = Broker::limited(|limits| limits.inflight_max = 1);
+    let client = broker.client(Version::V5, "client");
+    let texts: Vec<_> = (0..10_000).map(|n| format!("f/{n}")).collect();
+    for text in &texts {
+        client.retain(text, b"kept", Qos::AtMostOnce);
+    }
+    let filter = |text| siskin_proto::TopicFilter::parse(text).unwrap();
+    client.send(&Packet::Subscribe(siskin_proto::Subscribe {
+        packet_id: id(1),
+        properties: siskin_proto::Properties::EMPTY,
+        filters: texts.iter().map(|text| (filter(text), SubscriptionOptions::default())).collect(),
+    }));
+    assert!(matches!(client.receive().packet(), Packet::SubAck(_)));
+    assert_eq!(client.receive_publishes().len(), 10_000, "each filter has its retained message");
+}

@@ -35,9 +35,8 @@ struct Feed {
 }
 
 impl Feeds {
-    /// The subscription to `filter` is to get its retained messages, from the first.
+    /// The subscription to `filter` is to get its retained messages, from the first. It has no feed yet.
     pub(crate) fn start(&mut self, filter: Arc<str>, qos: Qos, no_local: bool, subscription_id: Option<u32>) {
-        self.stop(&filter);
         self.feeds.push_back(Feed { filter, qos, no_local, subscription_id, after: None });
     }
 

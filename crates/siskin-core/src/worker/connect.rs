@@ -152,6 +152,9 @@ impl Worker {
         if will.qos > limits.max_qos {
             return Some(Reason::QosNotSupported); // [MQTT5 3.2.2-12]
         }
+        if will.properties.raw().len() > limits.properties_bytes_max as usize {
+            return Some(Reason::QuotaExceeded);
+        }
         if will.retain && !limits.retain_available {
             return Some(Reason::RetainNotSupported); // [MQTT5 3.2.2-13]
         }

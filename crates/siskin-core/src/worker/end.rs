@@ -109,7 +109,7 @@ impl Worker {
     pub(super) fn discard_session(&mut self, key: SessionKey, why: Ended, now: Now) -> Option<Arc<str>> {
         self.report_drops(key, now);
         self.publish_will(key, now);
-        let Some(mut session) = self.sessions.remove(key) else { return None };
+        let mut session = self.sessions.remove(key)?;
         for text in session.subscriptions.keys() {
             if let Ok(filter) = TopicFilter::parse(text) {
                 self.shared.router.unsubscribe(filter, key);

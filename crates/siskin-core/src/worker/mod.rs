@@ -13,7 +13,7 @@ mod system;
 
 use std::sync::Arc;
 
-use siskin_proto::{DecodeError, Frame, Packet, PacketKind, decode};
+use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, decode};
 
 pub use connect::{Connected, refuse_first};
 pub use mail::Mail;
@@ -264,7 +264,10 @@ impl Worker {
 
     fn answer(&mut self, key: SessionKey, packet: &Packet<'_>) -> Result<(), Cause> {
         if let Some(connection) = self.sessions.get_mut(key).and_then(|s| s.connection.as_deref_mut()) {
-            connection.put(&mut self.turn, key, packet);
+            // [MQTT5 3.1.2-24] Who cannot be answered would wait for ever.
+            if !connection.put(&mut self.turn, key, packet) {
+                return Err(Cause::Refused(Reason::PacketTooLarge));
+            }
         }
         Ok(())
     }

@@ -54,6 +54,9 @@ impl Worker {
         if publish.qos > limits.max_qos {
             return Err(Cause::Violation(Violation::QosNotSupported)); // [MQTT5 3.2.2-11]
         }
+        if publish.properties.raw().len() > limits.properties_bytes_max as usize {
+            return Err(Cause::Violation(Violation::PropertiesTooLarge));
+        }
         if publish.retain && !limits.retain_available {
             return Err(Cause::Violation(Violation::RetainNotSupported)); // [MQTT5 3.2.2-14]
         }

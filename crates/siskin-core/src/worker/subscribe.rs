@@ -57,7 +57,9 @@ impl Worker {
         let Some(connection) = session.connection.as_deref_mut() else { return Ok(()) };
         if !connection.put(&mut self.turn, key, &Packet::SubAck(answer.clone())) {
             answer.properties = Properties::EMPTY; // [MQTT5 3.9.2-1]
-            connection.put(&mut self.turn, key, &Packet::SubAck(answer));
+            if !connection.put(&mut self.turn, key, &Packet::SubAck(answer)) {
+                return Err(Cause::Refused(Reason::PacketTooLarge));
+            }
         }
         session.pump(&mut self.turn, &self.shared.retained, now);
         Ok(())
@@ -136,6 +138,9 @@ impl Worker {
             RetainHandling::DoNotSend => false,      // [MQTT5 3.3.1-11]
         };
         if wants_retained && filter.share().is_none() {
+            if !is_new {
+                session.feeds.stop(&text);
+            }
             session.feeds.start(text, options.qos, options.no_local, id.map(NonZeroU32::get));
         } else if !is_new {
             // [MQTT5 3.8.4-3] [MQTT5 3.8.4-8]

@@ -163,6 +163,9 @@ pub static SETTINGS: &[Setting] = &[
 
     Setting::fixed("limits.packet_size_max", number!(limits.packet_size_max: u32, Bytes, 128, 268_435_455),
         "Size of a packet from a client; a larger one ends its connection"),
+    Setting::fixed("limits.properties_bytes_max",
+        number!(limits.properties_bytes_max: u32, Bytes, 1024, 268_435_455),
+        "Bytes of the properties of a PUBLISH or a will; more end the connection"),
     Setting::fixed("limits.receive_maximum", number!(limits.receive_maximum: u16, Count, 1, u16::MAX),
         "QoS 1 and 2 messages that a client may have open towards the broker; one more ends its connection"),
     Setting::fixed("limits.inflight_max", number!(limits.inflight_max: u16, Count, 1, u16::MAX),
