@@ -72,6 +72,18 @@ impl Turn {
         self.stats.bytes_sent.add(len as u64);
     }
 
+    /// Counts a message that begins to wait for a session, in its queue or its window.
+    pub(crate) fn count_stored(&self, delivery: &Delivery) {
+        self.stats.stored_messages.add(1);
+        self.stats.stored_bytes.add(delivery.size() as u64);
+    }
+
+    /// Counts a message that waits no longer: each that was stored, once.
+    pub(crate) fn count_released(&self, delivery: &Delivery) {
+        self.stats.stored_messages.sub(1);
+        self.stats.stored_bytes.sub(delivery.size() as u64);
+    }
+
     /// Counts a message that a client does not get, and sees to it that it is told: at once if none was
     /// within the last second, else with the others when that is over.
     pub(crate) fn dropped(

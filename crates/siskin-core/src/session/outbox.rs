@@ -76,12 +76,9 @@ impl Session {
     }
 
     pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
-        let size = delivery.size() as u64;
-        turn.stats.stored_messages.add(1);
-        turn.stats.stored_bytes.add(size);
+        turn.count_stored(&delivery);
         for lost in self.queue.push(delivery, &turn.limits) {
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(lost.size() as u64);
+            turn.count_released(&lost);
             let topic = lost.message.topic();
             turn.dropped(&mut self.drops, &self.client_id, topic, Dropped::QueueFull, now);
         }
@@ -102,8 +99,7 @@ impl Session {
         };
         match put_publish(connection, turn, self.key, offered, &cover, now) {
             Ok(()) => {
-                turn.stats.stored_messages.add(1);
-                turn.stats.stored_bytes.add(delivery.size() as u64);
+                turn.count_stored(&delivery);
                 let qos = delivery.qos;
                 let sent = self.sender.send(delivery, qos);
                 debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
@@ -149,8 +145,7 @@ impl Session {
             }
             let Some(delivery) = self.queue.pop() else { break };
             sent += 1;
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.size() as u64);
+            turn.count_released(&delivery);
             let message = Arc::clone(&delivery.message);
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
@@ -204,16 +199,14 @@ impl Session {
 
     fn finished(&mut self, turn: &mut Turn, id: PacketId) {
         if let Some(delivery) = self.sender.drop_resend(id) {
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.size() as u64);
+            turn.count_released(&delivery);
         }
     }
 
     /// Takes the queue's shared deliveries out, for other members of their groups.
     pub(crate) fn orphan_queue(&mut self, turn: &mut Turn) {
         for delivery in self.queue.take_shared() {
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.size() as u64);
+            turn.count_released(&delivery);
             turn.orphans.push((Some(self.key), delivery));
         }
     }
@@ -223,15 +216,13 @@ impl Session {
     pub(crate) fn orphan_all(&mut self, turn: &mut Turn) {
         let sender = std::mem::take(&mut self.sender);
         for (qos, delivery) in sender.messages() {
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.size() as u64);
+            turn.count_released(delivery);
             if qos == Qos::AtLeastOnce && delivery.shared().is_some() {
                 turn.orphans.push((None, delivery.clone()));
             }
         }
         for delivery in self.queue.drain() {
-            turn.stats.stored_messages.sub(1);
-            turn.stats.stored_bytes.sub(delivery.size() as u64);
+            turn.count_released(&delivery);
             if delivery.shared().is_some() {
                 turn.orphans.push((None, delivery));
             }

@@ -68,8 +68,7 @@ impl Worker {
 fn settle(session: &Session, turn: &mut Turn, acked: &Acked<Delivery>) {
     debug_assert!(session.connection.is_some(), "only a connected client acknowledges");
     if let Acked::Finished(Some(delivery)) | Acked::Release(delivery) = acked {
-        turn.stats.stored_messages.sub(1);
-        turn.stats.stored_bytes.sub(delivery.size() as u64);
+        turn.count_released(delivery);
     }
     if matches!(acked, Acked::Finished(_)) {
         turn.stats.acknowledged.add(1);
