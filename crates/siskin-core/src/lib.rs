@@ -21,6 +21,7 @@ pub mod router;
 mod session;
 mod shared;
 mod stats;
+pub mod store;
 mod sys;
 mod time;
 mod timer;
