@@ -89,6 +89,7 @@ fn message(n: usize) -> Arc<Message> {
         received_at: Now::default(),
         expires_at: None,
         kept_until: None,
+        record: None,
     };
     Arc::new(Message::new(parts, None))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use siskin_proto::{DecodeError, Reason};
 
+use crate::store::Health;
+
 /// Who ended a connection, and why.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Cause {
@@ -32,6 +34,9 @@ pub enum Cause {
     SlowReader,
     /// The broker has as many connections as it may.
     TooManyConnections,
+    /// The store cannot make safe what the client wants a promise for, and the client's version has no word for
+    /// that.
+    NotSafe(Health),
     /// The broker stops.
     Shutdown,
     /// An operator closed it.
@@ -84,6 +89,7 @@ impl Cause {
             Self::Violation(violation) => Some(violation.reason()),
             Self::Refused(reason) => Some(*reason),
             Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
+            Self::NotSafe(health) => Some(unsafe_reason(*health)),
             Self::Shutdown => Some(Reason::ServerShuttingDown),
             Self::Administrative => Some(Reason::AdministrativeAction),
         }
@@ -95,6 +101,14 @@ impl Cause {
             self,
             Self::ClientDisconnect(Reason::Success) | Self::TakenOver | Self::Shutdown | Self::Administrative
         )
+    }
+}
+
+/// The reason code for what a store in this state cannot promise.
+pub(crate) fn unsafe_reason(health: Health) -> Reason {
+    match health {
+        Health::Full => Reason::QuotaExceeded,
+        Health::Good | Health::Behind | Health::Failing => Reason::ImplementationSpecific,
     }
 }
 
@@ -138,6 +152,8 @@ impl fmt::Display for Cause {
             Self::ConnectTimeout => f.write_str("no CONNECT came in time"),
             Self::SlowReader => f.write_str("the client did not take its bytes"),
             Self::TooManyConnections => f.write_str("the broker has as many connections as it may"),
+            Self::NotSafe(Health::Full) => f.write_str("the store has no room for what must be kept"),
+            Self::NotSafe(_) => f.write_str("the store fails to keep what must be kept"),
             Self::Shutdown => f.write_str("the broker stops"),
             Self::Administrative => f.write_str("an operator closed the connection"),
         }

@@ -76,6 +76,8 @@ pub enum Dropped {
     TooLarge,
     /// QoS 0, and the client does not take its bytes fast enough.
     SlowReader,
+    /// It lay in the store alone, where it can no longer be read.
+    Unreadable,
     /// The store of retained messages is full: delivered, where it could be, but not retained.
     RetainedFull,
     /// A client published to a topic that is the broker's own.
@@ -93,11 +95,12 @@ pub enum Ended {
 
 impl Dropped {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::QueueFull,
         Self::Expired,
         Self::TooLarge,
         Self::SlowReader,
+        Self::Unreadable,
         Self::RetainedFull,
         Self::NotAllowed,
     ];
@@ -111,6 +114,7 @@ impl fmt::Display for Dropped {
             Self::TooLarge => "larger than the client's Maximum Packet Size",
             Self::SlowReader => "QoS 0, and the client does not take its bytes",
             Self::RetainedFull => "as many retained messages as allowed",
+            Self::Unreadable => "its record in the store can no longer be read",
             Self::NotAllowed => "the topic is the broker's own",
         })
     }

@@ -9,12 +9,14 @@
 //! each receiver's outbox sends, queues or drops, and the bytes gather in one [`OutBuffer`] per connection.
 
 mod cause;
+mod durable;
 mod event;
 mod frames;
 mod hash;
 mod limits;
 mod message;
 mod out_buffer;
+mod restore;
 pub mod retained;
 mod route_cache;
 pub mod router;
@@ -33,6 +35,7 @@ pub use event::{Dropped, Ended as SessionEnd, Event};
 pub use limits::{Limits, QueueFull};
 pub use message::{Message, PAYLOAD_INLINE_MAX, Parts, Publisher};
 pub use out_buffer::OutBuffer;
+pub use restore::{Recovered, Report};
 pub use session::SessionKey;
 pub use shared::{NodeInfo, Shared};
 pub use stats::{Counter, Stats, Totals};

@@ -18,6 +18,8 @@ pub struct Limits {
     pub queue_messages_max: u32,
     /// Bytes of messages that wait for one session. At the limit `queue_full` says which is dropped.
     pub queue_bytes_max: u64,
+    /// Bytes of messages that wait for one session in memory. Beyond it those that are in the store lie there alone.
+    pub queue_memory_bytes_max: u64,
     /// Which message a full queue loses.
     pub queue_full: QueueFull,
     /// Whether QoS 0 messages wait for absent clients too.
@@ -78,6 +80,7 @@ impl Default for Limits {
             receive_maximum: 1024,
             queue_messages_max: 10_000,
             queue_bytes_max: 64 * 1024 * 1024,
+            queue_memory_bytes_max: 256 * 1024,
             queue_full: QueueFull::DropNewest,
             queue_qos0: false,
             subscriptions_max: 1_000_000,

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use siskin_proto::{Properties, Qos};
 
 use crate::hash::Hasher;
+use crate::store::RecordId;
 use crate::time::Now;
 
 /// An application message. It has no packet id, no DUP, no alias and no receiver's QoS in it.
@@ -22,6 +23,7 @@ pub struct Message {
     qos: Qos,
     retain: bool,
     publisher: Option<Publisher>,
+    record: Option<RecordId>,
     received_at: Now,
     expires_at: Option<Now>,
     kept_until: Option<Now>,
@@ -51,6 +53,8 @@ pub struct Parts<'a> {
     pub expires_at: Option<Now>,
     /// When the broker forgets it if it is retained, which is not for receivers to see.
     pub kept_until: Option<Now>,
+    /// The record that keeps it safe, if one does.
+    pub record: Option<RecordId>,
 }
 
 /// Stands for the client id of whoever published a message, in all its sessions. [MQTT5 3.8.3-3]
@@ -61,6 +65,14 @@ impl Publisher {
     /// The same for every worker of a broker, which all hash by its seed.
     pub(crate) fn new(client_id: &str, hasher: &Hasher) -> Self {
         Self(NonZeroU64::new(hasher.hash_one(client_id)).unwrap_or(NonZeroU64::MIN))
+    }
+
+    pub(crate) fn from_hash(hash: u64) -> Option<Self> {
+        NonZeroU64::new(hash).map(Self)
+    }
+
+    pub(crate) fn hash(self) -> u64 {
+        self.0.get()
     }
 }
 
@@ -85,10 +97,16 @@ impl Message {
             qos: parts.qos,
             retain: parts.retain,
             publisher: parts.publisher,
+            record: parts.record,
             received_at: parts.received_at,
             expires_at: parts.expires_at,
             kept_until: parts.kept_until,
         }
+    }
+
+    /// The same message in another record.
+    pub(crate) fn under(&self, record: RecordId) -> Self {
+        Self::new(Parts { record: Some(record), ..self.parts() }, self.large.as_ref())
     }
 
     /// The parts as they went in.
@@ -103,6 +121,7 @@ impl Message {
             received_at: self.received_at,
             expires_at: self.expires_at,
             kept_until: self.kept_until,
+            record: self.record,
         }
     }
 
@@ -146,6 +165,11 @@ impl Message {
         self.publisher
     }
 
+    /// The record that keeps it safe, if one does.
+    pub fn record(&self) -> Option<RecordId> {
+        self.record
+    }
+
     /// When it arrived.
     pub fn received_at(&self) -> Now {
         self.received_at
@@ -164,5 +188,12 @@ impl Message {
     /// Bytes it holds in memory.
     pub fn size(&self) -> usize {
         size_of::<Self>() + self.head.len() + self.large.as_ref().map_or(0, Bytes::len)
+    }
+}
+
+impl Parts<'_> {
+    /// Bytes that a [`Message`] of these parts holds in memory.
+    pub fn size(&self) -> usize {
+        size_of::<Message>() + self.topic.len() + self.properties.raw().len() + self.payload.len()
     }
 }

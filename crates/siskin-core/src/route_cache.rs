@@ -3,7 +3,10 @@
 use std::hash::BuildHasher;
 
 use crate::hash::{HashMap, Hasher, hasher};
-use crate::router::{Router, Routes};
+use crate::router::Routes;
+use crate::session::SessionKey;
+use crate::shared::Shared;
+use crate::store::RecordId;
 
 /// Remembered routes. Bounded by topics and by receivers; full means beginning anew.
 #[derive(Debug)]
@@ -21,6 +24,8 @@ pub(crate) struct Cached {
     /// None until it was looked up for the first time.
     version: Option<u64>,
     pub(crate) routes: Routes,
+    /// The receivers that are in the store, sorted by session, each once.
+    pub(crate) lasting: Vec<(SessionKey, RecordId)>,
     /// Whose turn it is, over all groups of the topic.
     pub(crate) round: u32,
 }
@@ -36,10 +41,11 @@ impl RouteCache {
     }
 
     /// The route of `topic` as it is now.
-    pub(crate) fn route(&mut self, router: &Router, topic: &str) -> &mut Cached {
+    pub(crate) fn route(&mut self, shared: &Shared, topic: &str) -> &mut Cached {
+        let router = &shared.router;
         // Read before routing: a change in between makes the entry stale, never wrong.
         if topic.len() > TOPIC_BYTES_MAX {
-            router.route(topic, &mut self.passing.routes);
+            self.passing.find(shared, topic);
             return &mut self.passing;
         }
         let version = Some(router.version(topic));
@@ -53,17 +59,41 @@ impl RouteCache {
             cached.round = self.hasher.hash_one(topic) as u32;
         }
         if cached.version != version {
-            *receivers -= size(&cached.routes);
-            router.route(topic, &mut cached.routes);
-            *receivers += size(&cached.routes);
+            *receivers -= cached.size();
+            cached.find(shared, topic);
+            *receivers += cached.size();
             cached.version = version;
         }
         cached
     }
 }
 
-fn size(routes: &Routes) -> usize {
-    routes.plain.len() + routes.groups.iter().map(|group| group.members.len()).sum::<usize>()
+impl Cached {
+    /// Asks the router, and for each receiver whether it is in the store: a session is, or is not, for as long as
+    /// it lives, and a new one has no subscription yet.
+    fn find(&mut self, shared: &Shared, topic: &str) {
+        shared.router.route(topic, &mut self.routes);
+        self.lasting.clear();
+        if !shared.records.is_on() {
+            return;
+        }
+        let plain = self.routes.plain.iter().map(|subscriber| subscriber.session);
+        let members = self.routes.groups.iter().flat_map(|group| &group.members);
+        shared.lasting.records(plain.chain(members.map(|member| member.session)), &mut self.lasting);
+        self.lasting.sort_unstable();
+        self.lasting.dedup();
+    }
+
+    /// The record of a receiver.
+    pub(crate) fn record(&self, session: SessionKey) -> Option<RecordId> {
+        let place = self.lasting.binary_search_by_key(&session, |(key, _)| *key).ok()?;
+        Some(self.lasting[place].1)
+    }
+
+    fn size(&self) -> usize {
+        let members = self.routes.groups.iter().map(|group| group.members.len()).sum::<usize>();
+        self.routes.plain.len() + members + self.lasting.len()
+    }
 }
 
 /// Topics remembered.

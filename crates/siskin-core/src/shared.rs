@@ -6,12 +6,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use crate::durable::Records;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::session::SessionKey;
 use crate::stats::{Stats, Totals};
+use crate::store::{RecordId, Store};
 
 /// What a broker is called and since when it runs.
 #[derive(Clone, Debug)]
@@ -32,6 +34,8 @@ pub struct Shared {
     /// Retained messages of all topics.
     pub retained: RwLock<Retained>,
     pub(crate) registry: Registry,
+    pub(crate) lasting: LastingSessions,
+    pub(crate) records: Records,
     pub(crate) limits: Limits,
     pub(crate) node: NodeInfo,
     pub(crate) seed: u64,
@@ -45,19 +49,38 @@ impl Shared {
     /// The shared state of a broker of `workers` workers. `seed` is random in a real broker: it keeps
     /// strangers from choosing names that collide, and makes assigned client ids hard to guess.
     pub fn new(limits: Limits, workers: u16, seed: u64, node: NodeInfo) -> Arc<Self> {
+        Arc::new(Self::with(limits, workers, seed, node, Records::default()))
+    }
+
+    /// The same for a broker that keeps in `store` what must outlive it. `last` is the last record named in it,
+    /// and `seed` must always be the same for one store.
+    pub fn with_store(
+        limits: Limits,
+        workers: u16,
+        seed: u64,
+        node: NodeInfo,
+        store: Arc<dyn Store>,
+        last: u64,
+    ) -> Arc<Self> {
+        Arc::new(Self::with(limits, workers, seed, node, Records::new(Some(store), last)))
+    }
+
+    fn with(limits: Limits, workers: u16, seed: u64, node: NodeInfo, records: Records) -> Self {
         let retained =
             Retained::new(limits.retained_messages_max as usize, limits.retained_bytes_max as usize, seed);
-        Arc::new(Self {
+        Self {
             router: Router::new(seed),
             retained: RwLock::new(retained),
             registry: Registry::new(seed),
+            lasting: LastingSessions::new(seed),
+            records,
             limits,
             node,
             seed,
             memory_bytes: AtomicU64::new(0),
             stats: (0..workers).map(|_| Arc::default()).collect(),
             assigned: AtomicU64::new(0),
-        })
+        }
     }
 
     /// The limits of this broker.
@@ -134,6 +157,41 @@ impl Registry {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, SessionKey>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The sessions that are in the store, by key: whose publishers must put their messages there.
+#[derive(Debug)]
+pub(crate) struct LastingSessions(RwLock<HashMap<SessionKey, RecordId>>);
+
+impl LastingSessions {
+    fn new(seed: u64) -> Self {
+        Self(RwLock::new(HashMap::with_hasher(hasher(seed))))
+    }
+
+    /// The session `key` is kept in `record`. It has no subscription yet.
+    pub(crate) fn insert(&self, key: SessionKey, record: RecordId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, record);
+    }
+
+    /// The session `key` ended. It has no subscription any more.
+    pub(crate) fn remove(&self, key: SessionKey) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&key);
+    }
+
+    /// The record of the session `key`, if it has one.
+    pub(crate) fn record(&self, key: SessionKey) -> Option<RecordId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&key).copied()
+    }
+
+    /// Adds those among `keys` that have a record to `into`.
+    pub(crate) fn records(
+        &self,
+        keys: impl Iterator<Item = SessionKey>,
+        into: &mut Vec<(SessionKey, RecordId)>,
+    ) {
+        let lasting = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        into.extend(keys.filter_map(|key| Some((key, *lasting.get(&key)?))));
     }
 }
 

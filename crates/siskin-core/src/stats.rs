@@ -91,6 +91,8 @@ stats! {
     dropped_retained_full,
     /// Messages that clients sent to the broker's own topics.
     dropped_not_allowed,
+    /// Messages dropped because their record can no longer be read.
+    dropped_unreadable,
     /// Messages published with RETAIN.
     retained_received,
     /// Deliveries that were acknowledged to their end.

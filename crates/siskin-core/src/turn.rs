@@ -6,6 +6,7 @@ use std::sync::Arc;
 use siskin_proto::PacketKind;
 
 use crate::cause::Cause;
+use crate::durable::Durable;
 use crate::event::{Dropped, Event};
 use crate::frames::Frames;
 use crate::limits::Limits;
@@ -30,6 +31,7 @@ pub struct Close {
 pub(crate) struct Turn {
     pub(crate) limits: Limits,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) durable: Durable,
     pub(crate) frames: Frames,
     pub(crate) dirty: Vec<(SessionKey, u32)>,
     pub(crate) closes: Vec<Close>,
@@ -45,10 +47,11 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    pub(crate) fn new(limits: Limits, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(limits: Limits, stats: Arc<Stats>, durable: Durable) -> Self {
         Self {
             limits,
             stats,
+            durable,
             frames: Frames::default(),
             dirty: Vec::new(),
             closes: Vec::new(),
@@ -84,6 +87,19 @@ impl Turn {
         self.stats.stored_bytes.sub(delivery.size() as u64);
     }
 
+    /// A delivery is over: it waits no longer, and its claim to a record is given up.
+    pub(crate) fn release(&mut self, delivery: &Delivery) {
+        self.count_released(delivery);
+        self.give_up(delivery);
+    }
+
+    /// Gives up a delivery's claim to a record.
+    pub(crate) fn give_up(&mut self, delivery: &Delivery) {
+        if let Some((record, reference)) = delivery.claim() {
+            self.durable.batch().release(record, reference);
+        }
+    }
+
     /// Counts a message that a client does not get, and sees to it that it is told: at once if none was
     /// within the last second, else with the others when that is over.
     pub(crate) fn dropped(
@@ -101,6 +117,7 @@ impl Turn {
             Dropped::SlowReader => &self.stats.dropped_slow_reader,
             Dropped::RetainedFull => &self.stats.dropped_retained_full,
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
+            Dropped::Unreadable => &self.stats.dropped_unreadable,
         }
         .add(1);
         self.reports.extend(drops.note(client_id, topic, why, now, &mut self.events));

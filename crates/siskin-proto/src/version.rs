@@ -19,6 +19,21 @@ impl Version {
         matches!(self, Self::V5)
     }
 
+    /// The version of a protocol level.
+    pub const fn from_level(level: u8) -> Option<Self> {
+        match level {
+            3 => Some(Self::V3_1),
+            4 => Some(Self::V3_1_1),
+            5 => Some(Self::V5),
+            _ => None,
+        }
+    }
+
+    /// Its protocol level.
+    pub const fn level(self) -> u8 {
+        self as u8
+    }
+
     /// The protocol name that goes with this version in CONNECT.
     pub const fn protocol_name(self) -> &'static str {
         match self {

@@ -95,9 +95,14 @@ impl Retained {
         Some(message)
     }
 
-    /// Forgets expired messages among the `max` that follow the topic `after`. Returns how many it forgot, and
-    /// the topic to go on after, unless the end was reached.
-    pub fn sweep(&mut self, after: Option<&str>, max: usize, now: Now) -> (usize, Option<String>) {
+    /// Forgets expired messages among the `max` that follow the topic `after`. Returns those, and the topic to go
+    /// on after, unless the end was reached.
+    pub fn sweep(
+        &mut self,
+        after: Option<&str>,
+        max: usize,
+        now: Now,
+    ) -> (Vec<Arc<Message>>, Option<String>) {
         let mut ahead = self.start("", after);
         let mut last = None;
         let mut expired = Vec::new();
@@ -114,7 +119,7 @@ impl Retained {
         for message in &expired {
             self.remove(message.topic());
         }
-        (expired.len(), next)
+        (expired, next)
     }
 
     /// The message of a topic, be it expired or not.

@@ -17,6 +17,7 @@ pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Ar
         received_at: Now::default(),
         expires_at,
         kept_until: None,
+        record: None,
     };
     Arc::new(Message::new(parts, None))
 }
@@ -99,6 +100,11 @@ fn wildcards_find_what_they_match_in_the_order_of_topics() {
     assert_eq!(found(&retained, "#").len(), 9);
 }
 
+fn swept(retained: &mut Retained, after: Option<&str>, max: usize) -> (usize, Option<String>) {
+    let (expired, next) = retained.sweep(after, max, Now::default().plus_s(2));
+    (expired.len(), next)
+}
+
 #[test]
 fn an_expired_message_is_not_delivered_and_goes_with_the_next_sweep() {
     let mut retained = unlimited();
@@ -111,9 +117,9 @@ fn an_expired_message_is_not_delivered_and_goes_with_the_next_sweep() {
     assert!(!retained.matches("#", None, usize::MAX, now, &mut out));
     assert_eq!(topics(&out), ["c", "d"]);
     assert_eq!(retained.len(), 4);
-    assert_eq!(retained.sweep(None, 1, now), (1, Some("a".into())));
-    assert_eq!(retained.sweep(Some("a"), 2, now), (1, Some("c".into())));
-    assert_eq!(retained.sweep(Some("c"), 2, now), (0, None));
+    assert_eq!(swept(&mut retained, None, 1), (1, Some("a".into())));
+    assert_eq!(swept(&mut retained, Some("a"), 2), (1, Some("c".into())));
+    assert_eq!(swept(&mut retained, Some("c"), 2), (0, None));
     assert_eq!((retained.len(), retained.bytes()), (2, out.iter().map(|message| message.size()).sum()));
 }
 
@@ -261,8 +267,8 @@ proptest! {
         let now = Now::default().plus_s(2);
         let (mut swept, mut after) = (0, None::<String>);
         loop {
-            let (count, next) = retained.sweep(after.as_deref(), max, now);
-            swept += count;
+            let (gone, next) = retained.sweep(after.as_deref(), max, now);
+            swept += gone.len();
             after = next;
             if after.is_none() {
                 break;

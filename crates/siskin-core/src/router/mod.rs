@@ -59,6 +59,13 @@ pub struct Group {
     pub members: Vec<Subscriber>,
 }
 
+impl Group {
+    /// Whose turn it is in this round.
+    pub(crate) fn member(&self, round: u32) -> Option<Subscriber> {
+        self.members.get(round as usize % self.members.len().max(1)).copied()
+    }
+}
+
 /// All subscriptions of all sessions.
 pub struct Router {
     shards: Box<[RwLock<Index>]>,

@@ -1,7 +1,7 @@
 //! What a session knows only while its client is there.
 
 use siskin_proto::delivery::{InboundAliases, OutboundAliases};
-use siskin_proto::{Packet, Version};
+use siskin_proto::{Packet, PacketKind, Version};
 
 use crate::out_buffer::OutBuffer;
 use crate::time::Now;
@@ -15,6 +15,10 @@ pub(crate) struct Connection {
     pub(crate) version: Version,
     /// Whether it is on the turn's dirty list.
     pub(crate) is_dirty: bool,
+    /// Whether nothing goes out yet, not even its CONNACK: what that promises is not safe.
+    pub(crate) is_corked: bool,
+    /// Promises to this client that are not kept yet.
+    pub(crate) promises: u32,
     /// Whether its CONNECT asked for a session that outlives it, however short that was cut.
     pub(crate) asked_to_last: bool,
     /// Whether acknowledgements may carry reason strings. [MQTT5 3.1.2-29]
@@ -43,12 +47,33 @@ impl Connection {
         true
     }
 
+    /// Appends a packet of `kind` that was found to fit and encoded before.
+    pub(crate) fn put_encoded(
+        &mut self,
+        turn: &mut Turn,
+        key: super::SessionKey,
+        kind: PacketKind,
+        bytes: &[u8],
+    ) {
+        self.begin(turn, key);
+        self.out.storage().extend_from_slice(bytes);
+        turn.count_sent(kind, bytes.len());
+    }
+
     /// Makes ready to append: memory to grow in, and a place on the dirty list.
     pub(crate) fn begin(&mut self, turn: &mut Turn, key: super::SessionKey) {
         self.out.lend(&mut turn.storage);
-        if !self.is_dirty {
+        if !self.is_dirty && !self.is_corked {
             self.is_dirty = true;
             turn.dirty.push((key, self.number));
+        }
+    }
+
+    /// What was held back may go out.
+    pub(crate) fn uncork(&mut self, turn: &mut Turn, key: super::SessionKey) {
+        self.is_corked = false;
+        if !self.out.is_empty() {
+            self.begin(turn, key);
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use siskin_proto::{Qos, TopicFilter};
 
-use super::{Delivery, Extra, Session};
+use super::{Body, Delivery, Extra, Reference, Session};
 use crate::frames::Offered;
 use crate::message::Message;
 use crate::retained::{Page, Retained};
@@ -116,9 +116,18 @@ impl Session {
             self.offer_at_most_once(turn, &mut offered, retain, subscription_ids, now);
             return;
         }
-        let extra = (!subscription_ids.is_empty())
-            .then(|| Box::new(Extra { subscription_ids: subscription_ids.to_vec(), shared: None }));
-        let delivery = Delivery { message: Arc::clone(message), qos, retain, extra };
+        let extra = Extra::of(subscription_ids, None);
+        let Some(lasting) = self.lasting.as_deref().filter(|_| turn.durable.is_on()) else {
+            let body = Body::Kept(Arc::clone(message));
+            let delivery = Delivery { body, qos, retain, extra, reference: None };
+            self.send(turn, delivery, &mut offered, now);
+            return;
+        };
+        // The retained message may be replaced while this delivery is under way, so it has a record of its own.
+        let message = turn.durable.keep_for(lasting.record, message, qos, retain, extra.as_deref());
+        let mut offered = Offered::kept(&message);
+        let body = Body::Kept(Arc::clone(&message));
+        let delivery = Delivery { body, qos, retain, extra, reference: Some(Reference::new(0)) };
         self.send(turn, delivery, &mut offered, now);
     }
 

@@ -3,6 +3,7 @@
 mod connection;
 mod feed;
 mod key;
+mod lasting;
 mod outbox;
 mod queue;
 mod slab;
@@ -10,20 +11,22 @@ mod will;
 
 use std::sync::Arc;
 
+use siskin_proto::Version;
 use siskin_proto::delivery::{Receiver, Sender};
-use siskin_proto::{SubscriptionOptions, Version};
 
 use crate::event::{Dropped, Event};
 use crate::hash::HashMap;
 use crate::message::Publisher;
+use crate::store::RecordId;
 use crate::time::Now;
 use crate::timer::Due;
 
 pub(crate) use connection::Connection;
 pub(crate) use feed::Feeds;
 pub use key::SessionKey;
+pub(crate) use lasting::Lasting;
 pub(crate) use outbox::Grant;
-pub(crate) use queue::{Delivery, Extra, Queue};
+pub(crate) use queue::{Body, Delivery, Extra, Queue, Reference};
 pub(crate) use slab::Sessions;
 pub(crate) use will::StoredWill;
 
@@ -39,7 +42,8 @@ pub(crate) struct Session {
     /// How long it outlives its connection, in seconds; `u32::MAX` for ever.
     pub(crate) expiry_s: u32,
     pub(crate) connection: Option<Box<Connection>>,
-    pub(crate) subscriptions: HashMap<Arc<str>, SubscriptionOptions>,
+    /// By filter: the record of each, if it is in the store.
+    pub(crate) subscriptions: HashMap<Arc<str>, Option<RecordId>>,
     /// Subscriptions that are shared, which care whether their member is there.
     pub(crate) shared: u32,
     pub(crate) sender: Sender<Delivery>,
@@ -47,6 +51,8 @@ pub(crate) struct Session {
     pub(crate) queue: Queue,
     pub(crate) feeds: Feeds,
     pub(crate) will: Option<Box<StoredWill>>,
+    /// What it has in the store, if it is to survive the process.
+    pub(crate) lasting: Option<Box<Lasting>>,
     pub(crate) due: Due,
     pub(crate) drops: Drops,
 }
@@ -137,6 +143,7 @@ impl Session {
             queue: Queue::default(),
             feeds: Feeds::default(),
             will: None,
+            lasting: None,
             due: Due::default(),
             drops: Drops::new(key),
         }

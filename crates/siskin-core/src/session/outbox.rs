@@ -5,10 +5,13 @@ use std::sync::{Arc, RwLock};
 use siskin_proto::delivery::{OutboundAlias, Resend};
 use siskin_proto::{Packet, PacketId, PacketKind, Properties, PubRel, Qos, Reason};
 
-use super::{Connection, Delivery, Extra, Session};
+use super::{Body, Connection, Delivery, Extra, Reference, Session};
+use crate::durable::{Promise, Then};
 use crate::event::Dropped;
 use crate::frames::{self, Cover, Naming, Offered};
 use crate::retained::Retained;
+use crate::store::Fetch;
+use crate::store::record::Progress;
 use crate::time::Now;
 use crate::turn::Turn;
 
@@ -21,6 +24,8 @@ pub(crate) struct Grant<'a> {
     pub(crate) subscription_ids: &'a [u32],
     /// The shared subscription by which it came.
     pub(crate) shared: Option<&'a Arc<str>>,
+    /// Which reference of the message's record was put for this session.
+    pub(crate) reference: Option<Reference>,
 }
 
 impl Session {
@@ -32,20 +37,29 @@ impl Session {
         let retain = grant.retain_as_published && offered.parts.retain;
         // [MQTT5 4.6.0-5] Where QoS 0 is queued too, none may overtake those that wait.
         let may_wait = turn.limits.queue_qos0 && (self.connection.is_none() || !self.queue.is_empty());
+        if qos == Qos::AtMostOnce
+            && let (Some(record), Some(reference)) = (offered.parts.record, grant.reference)
+        {
+            turn.durable.batch().release(record, reference.number());
+        }
         if qos == Qos::AtMostOnce && !may_wait {
             self.offer_at_most_once(turn, offered, retain, grant.subscription_ids, now);
             return;
         }
-        let extra = (!grant.subscription_ids.is_empty() || grant.shared.is_some()).then(|| {
-            Box::new(Extra {
-                subscription_ids: grant.subscription_ids.to_vec(),
-                shared: grant.shared.cloned(),
-            })
-        });
-        let delivery = Delivery { message: Arc::clone(offered.keep()), qos, retain, extra };
+        let extra = Extra::of(grant.subscription_ids, grant.shared);
         let ready = self.queue.is_empty()
             && self.sender.is_ready()
             && self.connection.as_ref().is_some_and(|connection| !connection.is_full(turn));
+        // What comes by a group may have to move to another member at any time.
+        let may_leave = !ready && grant.shared.is_none() && self.queue.is_heavy(&turn.limits);
+        let body = match (offered.parts.record, grant.reference) {
+            (Some(record), Some(_)) if may_leave => {
+                let bytes = offered.parts.size().try_into().unwrap_or(u32::MAX);
+                Body::Stored { record, bytes }
+            }
+            _ => Body::Kept(Arc::clone(offered.keep())),
+        };
+        let delivery = Delivery { body, qos, retain, extra, reference: grant.reference };
         if ready {
             self.send(turn, delivery, offered, now);
         } else {
@@ -78,8 +92,8 @@ impl Session {
     pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
         turn.count_stored(&delivery);
         for lost in self.queue.push(delivery, &turn.limits) {
-            turn.count_released(&lost);
-            let topic = lost.message.topic();
+            turn.release(&lost);
+            let topic = lost.message().map_or(ON_DISK, |message| message.topic());
             turn.dropped(&mut self.drops, &self.client_id, topic, Dropped::QueueFull, now);
         }
     }
@@ -89,6 +103,20 @@ impl Session {
         let (Some(connection), Some(id)) = (self.connection.as_deref_mut(), self.sender.next_id()) else {
             return;
         };
+        if let Some((record, reference)) = delivery.claim() {
+            let note = Progress::Sent(id).note();
+            turn.durable.batch().note(record, reference, note);
+            if delivery.qos == Qos::ExactlyOnce {
+                // The id must be known after a crash: under another one the client would take it for new.
+                connection.promises += 1;
+                let (key, connection) = (self.key, connection.number);
+                turn.durable.promise(Promise { key, connection, then: Then::Deliver(id) });
+                turn.count_stored(&delivery);
+                let sent = self.sender.send(delivery, Qos::ExactlyOnce);
+                debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
+                return;
+            }
+        }
         let cover = Cover {
             version: connection.version,
             qos: delivery.qos,
@@ -105,7 +133,32 @@ impl Session {
                 debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
             }
             // [MQTT5 3.1.2-25] As if it had been delivered: no id, no quota, no place.
-            Err(why) => turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now),
+            Err(why) => {
+                turn.give_up(&delivery);
+                turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now);
+            }
+        }
+    }
+
+    /// The QoS 2 message that was sent under `id` is safe, and goes out at last.
+    pub(crate) fn deliver(&mut self, turn: &mut Turn, id: PacketId, now: Now) {
+        let Some((qos, delivery)) = self.sender.message(id) else { return };
+        let (Some(connection), Some(message)) = (self.connection.as_deref_mut(), delivery.message()) else {
+            return;
+        };
+        let cover = Cover {
+            version: connection.version,
+            qos,
+            packet_id: Some(id),
+            dup: false,
+            retain: delivery.retain,
+            subscription_ids: delivery.subscription_ids(),
+        };
+        let message = Arc::clone(message);
+        turn.frames.clear();
+        if let Err(why) = put_publish(connection, turn, self.key, &mut Offered::kept(&message), &cover, now) {
+            turn.dropped(&mut self.drops, &self.client_id, message.topic(), why, now);
+            self.finished(turn, id);
         }
     }
 
@@ -143,12 +196,17 @@ impl Session {
             if connection.has_pumped(turn) || !has_room {
                 break;
             }
+            if matches!(front.body, Body::Stored { .. }) {
+                self.fetch(turn);
+                break;
+            }
             let Some(delivery) = self.queue.pop() else { break };
             sent += 1;
             turn.count_released(&delivery);
-            let message = Arc::clone(&delivery.message);
+            let Some(message) = delivery.message().cloned() else { break };
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
+                turn.give_up(&delivery);
                 turn.dropped(&mut self.drops, &self.client_id, message.topic(), Dropped::Expired, now);
                 continue;
             }
@@ -162,6 +220,15 @@ impl Session {
             }
         }
         sent
+    }
+
+    /// Asks for what stands first in the queue and lies in the store alone.
+    fn fetch(&mut self, turn: &mut Turn) {
+        if let Some(lasting) = self.lasting.as_deref_mut()
+            && !std::mem::replace(&mut lasting.is_fetching, true)
+        {
+            turn.durable.fetch(Fetch { session: self.key, ids: self.queue.missing(&turn.limits) });
+        }
     }
 
     fn resend(&mut self, turn: &mut Turn, now: Now) {
@@ -185,7 +252,11 @@ impl Session {
                         retain: delivery.retain,
                         subscription_ids: delivery.subscription_ids(),
                     };
-                    let message = Arc::clone(&delivery.message);
+                    // What is on its way is in memory.
+                    let Some(message) = delivery.message().cloned() else {
+                        self.finished(turn, id);
+                        continue;
+                    };
                     turn.frames.clear();
                     let mut offered = Offered::kept(&message);
                     if let Err(why) = put_publish(connection, turn, self.key, &mut offered, &cover, now) {
@@ -199,7 +270,7 @@ impl Session {
 
     fn finished(&mut self, turn: &mut Turn, id: PacketId) {
         if let Some(delivery) = self.sender.drop_resend(id) {
-            turn.count_released(&delivery);
+            turn.release(&delivery);
         }
     }
 
@@ -219,12 +290,16 @@ impl Session {
             turn.count_released(delivery);
             if qos == Qos::AtLeastOnce && delivery.shared().is_some() {
                 turn.orphans.push((None, delivery.clone()));
+            } else {
+                turn.give_up(delivery);
             }
         }
         for delivery in self.queue.drain() {
             turn.count_released(&delivery);
             if delivery.shared().is_some() {
                 turn.orphans.push((None, delivery));
+            } else {
+                turn.give_up(&delivery);
             }
         }
     }
@@ -290,6 +365,9 @@ fn put_own_publish(
     }
     Ok(len)
 }
+
+/// Stands for the topic of a message that is not in memory.
+const ON_DISK: &str = "(a topic in the store)";
 
 /// Messages of the queue sent between two looks at what is retained.
 const PUMP_MESSAGES: usize = 32;

@@ -7,16 +7,32 @@ use siskin_proto::Qos;
 
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
+use crate::store::RecordId;
 
 /// One message for one session.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
-    pub(crate) message: Arc<Message>,
-    pub(crate) qos: Qos,
-    pub(crate) retain: bool,
+    pub(crate) body: Body,
     /// What few deliveries have, so that the others stay small.
     pub(crate) extra: Option<Box<Extra>>,
+    /// Which reference of its record is this session's.
+    pub(crate) reference: Option<Reference>,
+    pub(crate) qos: Qos,
+    pub(crate) retain: bool,
 }
+
+/// Where a message lies that waits.
+#[derive(Clone, Debug)]
+pub(crate) enum Body {
+    /// In memory.
+    Kept(Arc<Message>),
+    /// In the store alone, where it has this many bytes.
+    Stored { record: RecordId, bytes: u32 },
+}
+
+/// A number below `u32::MAX`, stored so that none costs nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reference(std::num::NonZeroU32);
 
 /// Why a message came to this session, where there is more to say than its topic.
 #[derive(Clone, Debug, Default)]
@@ -26,21 +42,68 @@ pub(crate) struct Extra {
     pub(crate) shared: Option<Arc<str>>,
 }
 
-impl Delivery {
-    /// A message for whichever member of the shared subscription `filter` may be found.
-    pub(crate) fn shared_by(message: &Arc<Message>, filter: &Arc<str>) -> Self {
-        let extra = Extra { subscription_ids: Vec::new(), shared: Some(Arc::clone(filter)) };
-        let message = Arc::clone(message);
-        Self { qos: message.qos(), retain: false, extra: Some(Box::new(extra)), message }
+impl Reference {
+    pub(crate) fn new(number: u32) -> Self {
+        Self(std::num::NonZeroU32::MIN.saturating_add(number))
     }
 
-    /// Bytes it holds, the message whole.
+    pub(crate) fn number(self) -> u32 {
+        self.0.get() - 1
+    }
+}
+
+impl Extra {
+    /// None where there is nothing more to say.
+    pub(crate) fn of(subscription_ids: &[u32], shared: Option<&Arc<str>>) -> Option<Box<Self>> {
+        (!subscription_ids.is_empty() || shared.is_some())
+            .then(|| Box::new(Self { subscription_ids: subscription_ids.to_vec(), shared: shared.cloned() }))
+    }
+}
+
+impl Delivery {
+    /// A message for whichever member of the shared subscription `filter` may be found.
+    pub(crate) fn shared_by(message: &Arc<Message>, filter: &Arc<str>, reference: Option<Reference>) -> Self {
+        Self {
+            qos: message.qos(),
+            retain: false,
+            extra: Extra::of(&[], Some(filter)),
+            reference,
+            body: Body::Kept(Arc::clone(message)),
+        }
+    }
+
+    /// The message, if it is in memory.
+    pub(crate) fn message(&self) -> Option<&Arc<Message>> {
+        match &self.body {
+            Body::Kept(message) => Some(message),
+            Body::Stored { .. } => None,
+        }
+    }
+
+    /// The record that keeps it safe for this session, and which of its references does.
+    pub(crate) fn claim(&self) -> Option<(RecordId, u32)> {
+        let reference = self.reference?.number();
+        match &self.body {
+            Body::Kept(message) => Some((message.record()?, reference)),
+            Body::Stored { record, .. } => Some((*record, reference)),
+        }
+    }
+
+    /// Bytes it holds or held, the message whole, wherever it lies.
     pub(crate) fn size(&self) -> usize {
         let extra = self
             .extra
             .as_ref()
             .map_or(0, |extra| size_of::<Extra>() + size_of::<u32>() * extra.subscription_ids.len());
-        self.message.size() + extra
+        let body = match &self.body {
+            Body::Kept(message) => message.size(),
+            Body::Stored { bytes, .. } => *bytes as usize,
+        };
+        body + extra
+    }
+
+    fn kept_bytes(&self) -> u64 {
+        self.message().map_or(0, |message| message.size() as u64)
     }
 
     pub(crate) fn subscription_ids(&self) -> &[u32] {
@@ -57,6 +120,8 @@ impl Delivery {
 pub(crate) struct Queue {
     deliveries: VecDeque<Delivery>,
     bytes: u64,
+    /// Of those that are in memory.
+    kept_bytes: u64,
 }
 
 impl Queue {
@@ -80,9 +145,20 @@ impl Queue {
                 }
             }
         }
-        self.bytes += size;
-        self.deliveries.push_back(delivery);
+        self.append(delivery);
         dropped
+    }
+
+    /// Queues `delivery`, which was within the limits when it was queued first.
+    pub(crate) fn append(&mut self, delivery: Delivery) {
+        self.bytes += delivery.size() as u64;
+        self.kept_bytes += delivery.kept_bytes();
+        self.deliveries.push_back(delivery);
+    }
+
+    /// Whether no more of it should be in memory, where it may lie in the store alone.
+    pub(crate) fn is_heavy(&self, limits: &Limits) -> bool {
+        self.kept_bytes >= limits.queue_memory_bytes_max
     }
 
     pub(crate) fn front(&self) -> Option<&Delivery> {
@@ -92,10 +168,49 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Delivery> {
         let delivery = self.deliveries.pop_front()?;
         self.bytes -= delivery.size() as u64;
+        self.kept_bytes -= delivery.kept_bytes();
         if self.deliveries.is_empty() {
             self.deliveries = VecDeque::new();
         }
         Some(delivery)
+    }
+
+    /// The records of those that stand first and lie in the store alone, as many as should be in memory soon.
+    pub(crate) fn missing(&self, limits: &Limits) -> Vec<RecordId> {
+        let mut room = limits.queue_memory_bytes_max.max(1) as i64;
+        let mut records = Vec::new();
+        for delivery in self.deliveries.iter().take(FETCH_MAX) {
+            let Body::Stored { record, bytes } = delivery.body else { break };
+            if room <= 0 {
+                break;
+            }
+            room -= i64::from(bytes);
+            records.push(record);
+        }
+        records
+    }
+
+    /// The first delivery of `record` is in memory again, if it still waits near the front.
+    pub(crate) fn restore(&mut self, record: RecordId, message: Arc<Message>) {
+        let place = self.place_of(record);
+        if let Some(delivery) = place.and_then(|place| self.deliveries.get_mut(place)) {
+            self.bytes = (self.bytes + message.size() as u64).saturating_sub(delivery.size() as u64);
+            self.kept_bytes += message.size() as u64;
+            delivery.body = Body::Kept(message);
+        }
+    }
+
+    /// Takes out the first delivery of `record`, which can no longer be read.
+    pub(crate) fn take_unreadable(&mut self, record: RecordId) -> Option<Delivery> {
+        let delivery = self.deliveries.remove(self.place_of(record)?)?;
+        self.bytes -= delivery.size() as u64;
+        Some(delivery)
+    }
+
+    fn place_of(&self, record: RecordId) -> Option<usize> {
+        let is_it =
+            |delivery: &Delivery| matches!(delivery.body, Body::Stored { record: at, .. } if at == record);
+        self.deliveries.iter().take(FETCH_MAX).position(is_it)
     }
 
     /// Takes out what came by a shared subscription, in order.
@@ -103,10 +218,10 @@ impl Queue {
         if self.deliveries.iter().all(|delivery| delivery.shared().is_none()) {
             return Vec::new();
         }
+        let all = std::mem::take(self).deliveries;
         let (shared, rest): (Vec<_>, Vec<_>) =
-            self.deliveries.drain(..).partition(|delivery| delivery.shared().is_some());
-        self.deliveries = rest.into();
-        self.bytes = self.deliveries.iter().map(|delivery| delivery.size() as u64).sum();
+            all.into_iter().partition(|delivery| delivery.shared().is_some());
+        rest.into_iter().for_each(|delivery| self.append(delivery));
         shared
     }
 
@@ -115,7 +230,9 @@ impl Queue {
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Delivery> {
-        self.bytes = 0;
-        std::mem::take(&mut self.deliveries).into_iter()
+        std::mem::take(self).deliveries.into_iter()
     }
 }
+
+/// Messages fetched from the store at once.
+const FETCH_MAX: usize = 64;

@@ -5,6 +5,7 @@
 //! is gone. What a broker is after a crash is exactly what the records say that were safe before it.
 
 mod batch;
+pub mod record;
 
 pub use batch::{Batch, Damaged, Op};
 

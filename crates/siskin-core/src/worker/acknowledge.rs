@@ -1,11 +1,18 @@
 //! What a client answers to what it was sent.
 
+use std::sync::Arc;
+
 use siskin_proto::delivery::Acked;
-use siskin_proto::{Packet, Properties, PropertiesBuf, PubAck, PubComp, PubRec, PubRel, Reason};
+use siskin_proto::{Packet, PacketKind, Properties, PropertiesBuf, PubAck, PubComp, PubRec, PubRel, Reason};
 
 use super::Worker;
 use crate::cause::Cause;
+use crate::durable::{Promise, Then};
+use crate::event::Dropped;
+use crate::message::{Message, Parts};
 use crate::session::{Delivery, Session, SessionKey};
+use crate::store::record::{Progress, Record};
+use crate::store::{Fetched, Health};
 use crate::time::Now;
 use crate::turn::Turn;
 
@@ -22,7 +29,18 @@ impl Worker {
     pub(super) fn handle_pubrec(&mut self, key: SessionKey, ack: &PubRec<'_>, now: Now) -> Result<(), Cause> {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let acked = session.sender.pubrec(ack.packet_id, ack.reason.is_error());
-        settle(session, &mut self.turn, &acked);
+        // After a crash the client must not be offered again what it has taken over.
+        if let Acked::Release(delivery) = &acked
+            && let (Some(lasting), Some((record, reference))) =
+                (session.lasting.as_deref_mut(), delivery.claim())
+        {
+            let note = Progress::Released(ack.packet_id).note();
+            self.turn.durable.batch().note(record, reference, note);
+            lasting.released.insert(ack.packet_id, (record, reference));
+            self.turn.count_released(delivery);
+        } else {
+            settle(session, &mut self.turn, &acked);
+        }
         let reason = match acked {
             Acked::Finished(_) => {
                 session.pump(&mut self.turn, &self.shared.retained, now);
@@ -33,8 +51,9 @@ impl Worker {
             Acked::Unknown if ack.reason.is_error() => return Ok(()),
             Acked::Unknown => Reason::PacketIdentifierNotFound,
         };
-        let properties = Properties::EMPTY;
-        self.answer(key, &Packet::PubRel(PubRel { packet_id: ack.packet_id, reason, properties }))
+        let packet_id = ack.packet_id;
+        let is_kept = session.lasting.as_deref().is_some_and(|l| l.released.contains_key(&packet_id));
+        self.say(key, Then::PubRel(packet_id, reason), is_kept)
     }
 
     pub(super) fn handle_pubcomp(
@@ -46,6 +65,12 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let acked = session.sender.pubcomp(ack.packet_id);
         settle(session, &mut self.turn, &acked);
+        let lasting = session.lasting.as_deref_mut();
+        if let Acked::Finished(_) = acked
+            && let Some((record, reference)) = lasting.and_then(|l| l.released.remove(&ack.packet_id))
+        {
+            self.turn.durable.batch().release(record, reference);
+        }
         session.pump(&mut self.turn, &self.shared.retained, now);
         Ok(())
     }
@@ -59,18 +84,166 @@ impl Worker {
         } else {
             Reason::PacketIdentifierNotFound
         };
+        // Forgotten on disk too, before the client gives the id to another message.
+        let lasting = session.lasting.as_deref_mut();
+        let record = lasting.and_then(|lasting| lasting.received.remove(&packet_id));
+        if let Some(record) = record {
+            self.turn.durable.batch().release(record, 0);
+        }
+        self.say(key, Then::PubComp(packet_id, reason), record.is_some())
+    }
+
+    /// Says `then` to the client of session `key`: now, or if it `must_wait`, when all that was put into batches so
+    /// far is safe; in any case behind what waits already.
+    pub(super) fn say(&mut self, key: SessionKey, then: Then, must_wait: bool) -> Result<(), Cause> {
+        let connection = self.sessions.get(key).and_then(|session| session.connection.as_deref());
+        let Some(connection) = connection else { return Ok(()) };
+        if self.turn.durable.is_on() && (must_wait || connection.promises > 0) {
+            return self.promise(key, then);
+        }
+        self.keep(key, &then)
+    }
+
+    /// Has `then` be said to the client of session `key` when all that was put into batches so far is safe.
+    pub(super) fn promise(&mut self, key: SessionKey, then: Then) -> Result<(), Cause> {
+        let connection = self.sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut());
+        if let Some(connection) = connection {
+            connection.promises += 1;
+            let connection = connection.number;
+            self.turn.durable.promise(Promise { key, connection, then });
+        }
+        Ok(())
+    }
+
+    /// Hands the store what has gathered, keeps the promises that may be kept, and takes in what was fetched. To be
+    /// called in each turn before mail is taken, and when the store has woken this worker.
+    pub fn commit(&mut self, now: Now) {
+        if !self.turn.durable.is_on() {
+            return;
+        }
+        self.turn.durable.flush();
+        while let Some(promises) = self.turn.durable.take_kept() {
+            for Promise { key, connection, then } in promises {
+                self.keep_promise(key, connection, &then, now);
+            }
+        }
+        let mut fetched = Vec::new();
+        self.turn.durable.exchange_fetches(&mut fetched);
+        for fetched in fetched {
+            self.take_fetched(fetched, now);
+        }
+        // Promises that were kept may have set more on its way.
+        self.turn.durable.flush();
+    }
+
+    /// Whether so much is promised to the client of session `key` that it should not be read for now.
+    pub fn is_ahead(&self, key: SessionKey) -> bool {
+        let connection = self.sessions.get(key).and_then(|session| session.connection.as_deref());
+        connection.is_some_and(|connection| {
+            let most = match self.turn.durable.health() {
+                Health::Good => PROMISES_MAX,
+                Health::Behind | Health::Full | Health::Failing => PROMISES_FEW,
+            };
+            connection.promises >= most
+        })
+    }
+
+    fn keep_promise(&mut self, key: SessionKey, number: u32, then: &Then, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(connection) = session.connection.as_deref_mut().filter(|c| c.number == number) else {
+            return;
+        };
+        connection.promises -= 1;
+        if let Err(cause) = self.keep(key, then) {
+            self.end(key, cause, now);
+            return;
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        match then {
+            Then::Deliver(packet_id) => session.deliver(&mut self.turn, *packet_id, now),
+            Then::Answer(PacketKind::SubAck, _) => session.pump(&mut self.turn, &self.shared.retained, now),
+            _ => {}
+        }
+    }
+
+    /// Says what `then` comes to, if it is something to say.
+    fn keep(&mut self, key: SessionKey, then: &Then) -> Result<(), Cause> {
         let mut text = PropertiesBuf::new();
-        let properties = self.explain(key, reason, &mut text);
-        self.answer(key, &Packet::PubComp(PubComp { packet_id, reason, properties }))
+        let properties = match then {
+            Then::PubAck(_, reason) | Then::PubRec(_, reason) => self.explain(key, *reason, &mut text),
+            _ => Properties::EMPTY,
+        };
+        let sessions = &mut self.sessions;
+        let Some(connection) = sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut())
+        else {
+            return Ok(());
+        };
+        let packet = match *then {
+            Then::PubAck(packet_id, reason) => Packet::PubAck(PubAck { packet_id, reason, properties }),
+            Then::PubRec(packet_id, reason) => Packet::PubRec(PubRec { packet_id, reason, properties }),
+            Then::PubRel(packet_id, reason) => Packet::PubRel(PubRel { packet_id, reason, properties }),
+            Then::PubComp(packet_id, reason) => Packet::PubComp(PubComp { packet_id, reason, properties }),
+            Then::Answer(kind, ref bytes) => {
+                connection.put_encoded(&mut self.turn, key, kind, bytes);
+                return Ok(());
+            }
+            Then::Open => {
+                connection.uncork(&mut self.turn, key);
+                return Ok(());
+            }
+            Then::Deliver(_) | Then::Nothing => return Ok(()),
+        };
+        if connection.put(&mut self.turn, key, &packet) {
+            return Ok(());
+        }
+        // [MQTT5 3.4.2-2] [MQTT5 3.5.2-2] Without the text if it does not fit with it.
+        let packet = match packet {
+            Packet::PubAck(ack) => Packet::PubAck(PubAck { properties: Properties::EMPTY, ..ack }),
+            Packet::PubRec(ack) => Packet::PubRec(PubRec { properties: Properties::EMPTY, ..ack }),
+            other => other,
+        };
+        if connection.put(&mut self.turn, key, &packet) {
+            return Ok(());
+        }
+        // [MQTT5 3.1.2-24] Who cannot be answered would wait for ever.
+        Err(Cause::Refused(Reason::PacketTooLarge))
+    }
+
+    /// Bodies have come that a session had in the store alone.
+    fn take_fetched(&mut self, fetched: Fetched, now: Now) {
+        let Some(session) = self.sessions.get_mut(fetched.session) else { return };
+        let Some(lasting) = session.lasting.as_deref_mut() else { return };
+        lasting.is_fetching = false;
+        for (record, body) in fetched.bodies {
+            let message = body.as_deref().and_then(|body| match Record::decode(body) {
+                Ok(Record::Message(message)) => Some(message),
+                _ => None,
+            });
+            if let Some(message) = message {
+                let parts = Parts { record: Some(record), received_at: now, ..message.parts };
+                session.queue.restore(record, Arc::new(Message::new(parts, None)));
+            } else if let Some(delivery) = session.queue.take_unreadable(record) {
+                self.turn.release(&delivery);
+                let topic = "(a topic that cannot be read)";
+                self.turn.dropped(&mut session.drops, &session.client_id, topic, Dropped::Unreadable, now);
+            }
+        }
+        session.pump(&mut self.turn, &self.shared.retained, now);
     }
 }
 
 fn settle(session: &Session, turn: &mut Turn, acked: &Acked<Delivery>) {
     debug_assert!(session.connection.is_some(), "only a connected client acknowledges");
     if let Acked::Finished(Some(delivery)) | Acked::Release(delivery) = acked {
-        turn.count_released(delivery);
+        turn.release(delivery);
     }
     if matches!(acked, Acked::Finished(_)) {
         turn.stats.acknowledged.add(1);
     }
 }
+
+/// A client with so many promises open is not read until some are kept.
+const PROMISES_MAX: u32 = 1024;
+
+/// The same while the store does not keep up.
+const PROMISES_FEW: u32 = 1;

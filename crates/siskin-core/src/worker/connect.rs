@@ -9,11 +9,13 @@ use siskin_proto::{
 };
 
 use super::Worker;
+use super::end::{keep_session, keep_will};
 use super::publish::{is_reserved, is_too_deep};
 use crate::cause::Cause;
+use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
 use crate::out_buffer::OutBuffer;
-use crate::session::{Connection, Session, SessionKey, StoredWill};
+use crate::session::{Connection, Lasting, Session, SessionKey, StoredWill};
 use crate::time::Now;
 use crate::timer::Timer;
 
@@ -103,6 +105,10 @@ impl Worker {
         if accepted.encoded_len(connect.version) > terms.packet_size_max as usize {
             return self.refuse(&connect, Reason::PacketTooLarge);
         }
+        let is_lasting = terms.expiry_s > 0 && self.turn.durable.is_on();
+        if is_lasting && !self.turn.durable.health().may_promise() {
+            return self.refuse(&connect, Reason::ServerUnavailable);
+        }
         let next = self.sessions.next_key();
         let owner = self.shared.registry.claim(&client_id, next);
         if let Some(owner) = owner
@@ -116,7 +122,7 @@ impl Worker {
         let session_present = owner.is_some_and(|key| self.prepare_session(key, connect.clean_start, now));
         let key = match owner {
             Some(key) if session_present => key,
-            _ => self.begin_session(&client_id, connect.version),
+            _ => self.begin_session(&client_id, connect.version, is_lasting),
         };
         self.open(key, &connect, &terms, connection, session_present, now);
         Connected::Accepted(key)
@@ -184,7 +190,7 @@ impl Worker {
         self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         match &session.will {
             // [MQTT5 3.1.3-9] [MQTT5 3.1.2-8] The client is back before the delay was over.
-            Some(will) if will.delay_s > 0 => session.will = None,
+            Some(will) if will.delay_s > 0 => self.withdraw_will(key),
             Some(_) => self.publish_will(key, now),
             None => {}
         }
@@ -193,10 +199,16 @@ impl Worker {
     }
 
     /// A new session. [MQTT5 3.1.2-6]
-    fn begin_session(&mut self, client_id: &Arc<str>, version: Version) -> SessionKey {
+    fn begin_session(&mut self, client_id: &Arc<str>, version: Version, is_lasting: bool) -> SessionKey {
         let key = self.sessions.next_key();
         self.shared.registry.set(client_id, key);
-        self.sessions.insert(Session::new(key, Arc::clone(client_id), version, &self.hasher));
+        let mut session = Session::new(key, Arc::clone(client_id), version, &self.hasher);
+        if is_lasting {
+            let record = self.turn.durable.next_id();
+            session.lasting = Some(Box::new(Lasting::new(record)));
+            self.shared.lasting.insert(key, record);
+        }
+        self.sessions.insert(session);
         self.turn.stats.sessions.add(1);
         self.turn.stats.sessions_created.add(1);
         key
@@ -222,12 +234,15 @@ impl Worker {
         session.version = connect.version;
         session.expiry_s = terms.expiry_s;
         session.will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
+        let is_lasting = session.lasting.is_some();
         session.sender.connected(terms.receive_maximum.min(limits.inflight_max));
         session.receiver.connected(window);
         let mut connection = Box::new(Connection {
             number,
             version: connect.version,
             is_dirty: false,
+            is_corked: is_lasting,
+            promises: 0,
             asked_to_last: properties.session_expiry_interval().unwrap_or(0) > 0,
             problem_information: properties.request_problem_information().unwrap_or(true),
             packet_size_max: terms.packet_size_max,
@@ -243,6 +258,13 @@ impl Worker {
         // [MQTT-3.2.2-2] [MQTT5 3.2.2-3] [MQTT-3.2.0-1] Before anything else.
         connection.put(&mut self.turn, key, &Packet::ConnAck(accepted(session_present, terms)));
         let client_id = Arc::clone(&session.client_id);
+        keep_will(&mut self.turn, session, None);
+        keep_session(&mut self.turn, session, None);
+        if is_lasting {
+            // [MQTT-3.2.0-1] Nothing goes out before the CONNACK, and that not before what it promises is safe.
+            connection.promises += 1;
+            self.turn.durable.promise(Promise { key, connection: number, then: Then::Open });
+        }
         session.connection = Some(connection);
         self.connections += 1;
         let stats = &self.turn.stats;

@@ -13,10 +13,13 @@ use siskin_proto::{Disconnect, Packet, Properties, PropertiesBuf, Property, Reas
 use super::{Close, Worker};
 use crate::cause::{Cause, Violation};
 use crate::event::{Ended, Event};
-use crate::message::Parts;
-use crate::session::{Session, SessionKey};
+use crate::message::{Parts, Publisher};
+use crate::out_buffer::OutBuffer;
+use crate::session::{Session, SessionKey, StoredWill};
+use crate::store::record::{self, SessionRecord};
 use crate::time::Now;
 use crate::timer::Timer;
+use crate::turn::Turn;
 
 impl Worker {
     /// DISCONNECT from the client: changes what the end of the connection means, and causes it.
@@ -31,7 +34,7 @@ impl Worker {
         }
         // [MQTT-3.14.4-3] [MQTT5 3.14.4-3] Every other reason leaves the will in force.
         if disconnect.reason == Reason::Success {
-            session.will = None;
+            self.withdraw_will(key);
         }
         Cause::ClientDisconnect(disconnect.reason)
     }
@@ -47,6 +50,10 @@ impl Worker {
         if expiry_s == 0 {
             self.end_session(key, Ended::Expired, now);
             return;
+        }
+        keep_session(&mut self.turn, session, Some(now));
+        if has_will && delay_s > 0 {
+            keep_will(&mut self.turn, session, Some(now.plus_s(delay_s)));
         }
         if expiry_s != u32::MAX {
             self.wheel.arm(key, &mut session.due, Timer::SessionExpiry, now.plus_s(expiry_s));
@@ -89,6 +96,10 @@ impl Worker {
             }
         }
         let number = connection.number;
+        if connection.is_corked {
+            // It was never let in: what it would have been told is not safe.
+            connection.out = OutBuffer::default();
+        }
         self.turn.closes.push(Close { connection: number, out: connection.out, cause: cause.clone() });
         self.turn.events.push(Event::Disconnected { client_id, connection: number, cause });
         self.turn.stats.disconnected.add(1);
@@ -116,6 +127,7 @@ impl Worker {
             }
         }
         session.orphan_all(&mut self.turn);
+        self.forget_records(&session);
         self.wheel.disarm_all(key, &mut session.due);
         let stats = &self.turn.stats;
         stats.sessions.sub(1);
@@ -138,18 +150,57 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return };
         self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         let Some(will) = session.will.take() else { return };
+        let publisher = session.publisher;
+        self.publish_stored_will(&will, Some(key), publisher, now);
+    }
+
+    /// Publishes a will, be its session there or not.
+    pub(super) fn publish_stored_will(
+        &mut self,
+        will: &StoredWill,
+        from: Option<SessionKey>,
+        publisher: Publisher,
+        now: Now,
+    ) {
+        if let Some(record) = will.record {
+            // Together with the record of its message.
+            self.turn.durable.batch().release(record, 0);
+        }
         let parts = Parts {
             topic: &will.topic,
             properties: will.properties(),
             payload: &will.payload,
             qos: will.qos,
             retain: will.retain, // [MQTT-3.1.2-16] [MQTT-3.1.2-17]
-            publisher: Some(session.publisher),
+            publisher: Some(publisher),
             received_at: now,
             expires_at: will.expiry_s.map(|s| now.plus_s(s)),
             kept_until: None,
+            record: None,
         };
-        self.publish(Some(key), parts, Some(&will.payload), false, now);
+        self.publish(from, parts, Some(&will.payload), false, now);
+    }
+
+    /// The will of session `key` is not to be published.
+    pub(super) fn withdraw_will(&mut self, key: SessionKey) {
+        let will = self.sessions.get_mut(key).and_then(|session| session.will.take());
+        if let Some(record) = will.and_then(|will| will.record) {
+            self.turn.durable.batch().release(record, 0);
+        }
+    }
+
+    /// Lets go of what an ended session had in the store, but for its messages.
+    fn forget_records(&mut self, session: &Session) {
+        let Some(lasting) = session.lasting.as_deref() else { return };
+        let batch = self.turn.durable.batch();
+        for record in session.subscriptions.values().flatten().chain(lasting.received.values()) {
+            batch.release(*record, 0);
+        }
+        for (record, reference) in lasting.released.values() {
+            batch.release(*record, *reference);
+        }
+        batch.release(lasting.record, 0);
+        self.shared.lasting.remove(session.key);
     }
 
     /// Publishes all wills as if every connection were lost now, before the broker stops.
@@ -175,4 +226,21 @@ impl Worker {
             }
         }
     }
+}
+
+/// Puts the present state of a session that lasts: left since `since`, or connected.
+pub(crate) fn keep_session(turn: &mut Turn, session: &Session, since: Option<Now>) {
+    let Some(lasting) = session.lasting.as_deref() else { return };
+    let Session { version, expiry_s, .. } = *session;
+    let record = SessionRecord { client_id: &session.client_id, version, expiry_s, since };
+    turn.durable.batch().put(lasting.record, 1, |out| record::write_session(out, &record));
+}
+
+/// Puts the will of a session: due at `due_at`, or in force while its client is connected.
+pub(crate) fn keep_will(turn: &mut Turn, session: &mut Session, due_at: Option<Now>) {
+    let Some(will) = session.will.as_deref_mut().filter(|_| turn.durable.is_on()) else { return };
+    let id = *will.record.get_or_insert_with(|| turn.durable.next_id());
+    let owner = session.lasting.as_deref().map(|lasting| lasting.record);
+    let record = will.to_record(owner, &session.client_id, due_at);
+    turn.durable.batch().put(id, 1, |out| record::write_will(out, &record));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::publish::Claim;
 use crate::message::Message;
 use crate::router::Subscriber;
 
@@ -10,6 +11,7 @@ use crate::router::Subscriber;
 pub struct Mail {
     pub(super) deliveries: Vec<Envelope>,
     pub(super) receivers: Vec<Subscriber>,
+    pub(super) claims: Vec<Claim>,
 }
 
 /// One message and how many of the batch's receivers are its own.
@@ -17,6 +19,8 @@ pub struct Mail {
 pub(super) struct Envelope {
     pub(super) message: Arc<Message>,
     pub(super) receivers: usize,
+    /// How many of the batch's claims are those of its receivers.
+    pub(super) claims: usize,
     /// The shared subscription by which it goes to its one receiver.
     pub(super) shared: Option<Arc<str>>,
 }
@@ -26,11 +30,13 @@ impl Mail {
         &mut self,
         message: &Arc<Message>,
         receivers: &[Subscriber],
+        claims: &[Claim],
         shared: Option<Arc<str>>,
     ) {
         let message = Arc::clone(message);
-        self.deliveries.push(Envelope { message, receivers: receivers.len(), shared });
+        self.deliveries.push(Envelope { message, receivers: receivers.len(), claims: claims.len(), shared });
         self.receivers.extend_from_slice(receivers);
+        self.claims.extend_from_slice(claims);
     }
 
     /// Whether it holds nothing.

@@ -16,14 +16,17 @@ use std::sync::Arc;
 use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, decode};
 
 pub use connect::{Connected, refuse_first};
+pub(crate) use end::{keep_session, keep_will};
 pub use mail::Mail;
 
 use crate::cause::{Cause, Violation};
+use crate::durable::Durable;
 use crate::event::Event;
 use crate::hash::{Hasher, hasher};
+use crate::message::Publisher;
 use crate::out_buffer::OutBuffer;
 use crate::route_cache::RouteCache;
-use crate::session::{SessionKey, Sessions};
+use crate::session::{Connection, SessionKey, Sessions, StoredWill};
 use crate::shared::Shared;
 use crate::time::Now;
 use crate::timer::{Timer, Wheel};
@@ -39,13 +42,15 @@ pub struct Ended;
 #[derive(Debug)]
 pub struct Worker {
     index: u16,
-    shared: Arc<Shared>,
-    hasher: Hasher,
-    sessions: Sessions,
-    turn: Turn,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) hasher: Hasher,
+    pub(crate) sessions: Sessions,
+    pub(crate) turn: Turn,
     routes: RouteCache,
-    wheel: Wheel,
+    pub(crate) wheel: Wheel,
     mail: Vec<Mail>,
+    /// Wills that outlived their sessions and the process, to be published at the first tick.
+    pub(crate) wills: Vec<(StoredWill, Publisher)>,
     connections: usize,
     /// The work of the whole broker that happens to be done by the first worker.
     system: Option<System>,
@@ -59,10 +64,11 @@ impl Worker {
             index,
             hasher: hasher(shared.seed),
             sessions: Sessions::new(index),
-            turn: Turn::new(shared.limits.clone(), stats),
+            turn: Turn::new(shared.limits.clone(), stats, Durable::new(index, shared.records.clone())),
             routes: RouteCache::new(shared.seed),
             wheel: Wheel::default(),
             mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
+            wills: Vec::new(),
             connections: 0,
             system: (index == 0).then(|| System::new(&shared.limits, now)),
             shared,
@@ -184,8 +190,9 @@ impl Worker {
         into.append(&mut self.turn.closes);
     }
 
-    /// What has gathered for `worker`, if anything.
+    /// What has gathered for `worker`, if anything. What it is about is in the store's hands before.
     pub fn take_mail(&mut self, worker: u16) -> Option<Mail> {
+        self.turn.durable.flush();
         let mail = self.mail.get_mut(usize::from(worker))?;
         (!mail.is_empty()).then(|| std::mem::take(mail))
     }
@@ -199,11 +206,15 @@ impl Worker {
     pub fn next_deadline(&self) -> Option<Now> {
         let system = self.system.as_ref().and_then(System::next_deadline);
         let report = self.turn.reports.front().map(|(at, _)| *at);
-        [self.wheel.next(), system, report].into_iter().flatten().min()
+        let wills = (!self.wills.is_empty()).then(Now::default);
+        [self.wheel.next(), system, report, wills].into_iter().flatten().min()
     }
 
     /// Does what has come due.
     pub fn tick(&mut self, now: Now) {
+        for (will, publisher) in std::mem::take(&mut self.wills) {
+            self.publish_stored_will(&will, None, publisher, now);
+        }
         while let Some((key, timer)) = self.wheel.expired(now) {
             self.expire(key, timer, now);
         }
@@ -260,6 +271,14 @@ impl Worker {
     /// What all workers share.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    pub(crate) fn durable(&mut self) -> &mut Durable {
+        &mut self.turn.durable
+    }
+
+    fn connection(&mut self, key: SessionKey) -> Option<&mut Connection> {
+        self.sessions.get_mut(key)?.connection.as_deref_mut()
     }
 
     fn answer(&mut self, key: SessionKey, packet: &Packet<'_>) -> Result<(), Cause> {

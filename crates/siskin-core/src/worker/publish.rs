@@ -1,21 +1,38 @@
 //! A message's way: taken over from its publisher, retained, routed to every session that it is due to.
 
 use std::borrow::Cow;
-use std::sync::PoisonError;
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use siskin_proto::delivery::Arrival;
-use siskin_proto::{Packet, Properties, PropertiesBuf, Property, PubAck, PubRec, Publish, Qos, Reason};
+use siskin_proto::{Properties, PropertiesBuf, Property, Publish, Qos, Reason, TopicFilter};
 
 use super::{Mail, Worker};
-use crate::cause::{Cause, Violation};
+use crate::cause::{Cause, Violation, unsafe_reason};
+use crate::durable::Then;
 use crate::event::Dropped;
 use crate::frames::Offered;
 use crate::message::Parts;
+use crate::route_cache::Cached;
 use crate::router::Subscriber;
-use crate::session::{Delivery, Grant, SessionKey, Sessions};
+use crate::session::{Delivery, Extra, Grant, Reference, SessionKey, Sessions};
+use crate::shared::Shared;
+use crate::store::Health;
+use crate::store::record::{self, RETAINED, Receiver};
 use crate::time::Now;
 use crate::turn::Turn;
+
+/// What a PUBLISH is to its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admitted {
+    /// A message to take over.
+    New,
+    /// One that was taken over before.
+    Again,
+    /// One whose id cannot be remembered safely.
+    NotSafe(Health),
+}
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,9 +58,11 @@ impl Worker {
         self.check(publish)?;
         // Also of a message that was taken over before: it sets its alias on this connection all the same.
         let topic = self.topic(key, publish)?;
+        self.turn.durable.take_touched();
         let reason = match self.admit(key, publish)? {
-            true => self.publish_from(key, &topic, publish, now),
-            false => Reason::Success,
+            Admitted::New => self.publish_from(key, &topic, publish, now)?,
+            Admitted::Again => Reason::Success,
+            Admitted::NotSafe(health) => unsafe_reason(health),
         };
         self.acknowledge(key, publish, reason)
     }
@@ -90,24 +109,46 @@ impl Worker {
         aliases.topic(alias).map(|topic| topic.to_owned().into()).ok_or(unknown)
     }
 
-    /// False: a QoS 2 message that was taken over before.
-    fn admit(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<bool, Cause> {
-        let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else { return Ok(true) };
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(false) };
+    /// What a QoS 2 message is to its session; every other is new. A new one's id is remembered before the message
+    /// is routed, so that both become safe together.
+    fn admit(&mut self, key: SessionKey, publish: &Publish<'_>) -> Result<Admitted, Cause> {
+        let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id) else { return Ok(Admitted::New) };
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(Admitted::Again) };
         match session.receiver.publish(id) {
-            Arrival::New => Ok(true),
-            Arrival::Again => Ok(false), // [MQTT-4.3.3-2] [MQTT5 4.3.3-10]
-            Arrival::TooMany => Err(Cause::Violation(Violation::ReceiveMaximum)), // [MQTT5 3.3.4-7]
+            Arrival::New => {}
+            Arrival::Again => return Ok(Admitted::Again), // [MQTT-4.3.3-2] [MQTT5 4.3.3-10]
+            Arrival::TooMany => return Err(Cause::Violation(Violation::ReceiveMaximum)), // [MQTT5 3.3.4-7]
         }
+        let Some(lasting) = session.lasting.as_deref_mut() else { return Ok(Admitted::New) };
+        let health = self.turn.durable.health();
+        if !health.may_promise() {
+            return if session.version.is_v5() {
+                Ok(Admitted::NotSafe(health))
+            } else {
+                Err(Cause::NotSafe(health))
+            };
+        }
+        let record = self.turn.durable.next_id();
+        let owner = lasting.record;
+        self.turn.durable.owed().put(record, 1, |out| record::write_received(out, owner, id));
+        lasting.received.insert(id, record);
+        Ok(Admitted::New)
     }
 
-    fn publish_from(&mut self, key: SessionKey, topic: &str, publish: &Publish<'_>, now: Now) -> Reason {
+    fn publish_from(
+        &mut self,
+        key: SessionKey,
+        topic: &str,
+        publish: &Publish<'_>,
+        now: Now,
+    ) -> Result<Reason, Cause> {
         if is_reserved(topic) {
             self.report_drop(key, topic, Dropped::NotAllowed, now);
-            return Reason::NotAuthorized;
+            return Ok(Reason::NotAuthorized);
         }
-        let Some(session) = self.sessions.get(key) else { return Reason::Unspecified };
-        let may_refuse = session.version.is_v5() && publish.qos > Qos::AtMostOnce;
+        let Some(session) = self.sessions.get(key) else { return Ok(Reason::Unspecified) };
+        let is_promised = publish.qos > Qos::AtMostOnce;
+        let may_refuse = session.version.is_v5() && is_promised;
         let mut kept = PropertiesBuf::new();
         let parts = Parts {
             topic,
@@ -119,12 +160,22 @@ impl Worker {
             received_at: now,
             expires_at: publish.properties.message_expiry_interval().map(|s| now.plus_s(s)),
             kept_until: None,
+            record: None,
         };
-        match self.publish(Some(key), parts, None, may_refuse, now) {
+        let health = self.turn.durable.health();
+        if !health.may_promise() && is_promised && self.would_last(&parts) {
+            return if may_refuse { Ok(unsafe_reason(health)) } else { Err(Cause::NotSafe(health)) };
+        }
+        Ok(match self.publish(Some(key), parts, None, may_refuse, now) {
             Published::Routed => Reason::Success,
             Published::Nobody => Reason::NoMatchingSubscribers,
             Published::RetainedFull => Reason::QuotaExceeded,
-        }
+        })
+    }
+
+    /// Whether a message is one for the store.
+    fn would_last(&mut self, parts: &Parts<'_>) -> bool {
+        parts.retain || !self.routes.route(&self.shared, parts.topic).lasting.is_empty()
     }
 
     /// Retains `parts` of session `from` if they say so, and routes them. Only if it `may_refuse` is a message that cannot
@@ -138,63 +189,65 @@ impl Worker {
         now: Now,
     ) -> Published {
         let mut offered = Offered::borrowed(parts, frame);
-        if parts.retain && !self.retain(from, &mut offered, now) && may_refuse {
-            return Published::RetainedFull;
+        let Self { index, sessions, turn, routes, mail, shared, .. } = self;
+        let cached = routes.route(shared, parts.topic);
+        // What the broker says of itself is said anew after a restart.
+        let may_last = turn.durable.is_on() && parts.publisher.is_some();
+        let receivers = match may_last && !cached.lasting.is_empty() && parts.qos > Qos::AtMostOnce {
+            true => Receivers::of(cached, &parts, from),
+            false => Receivers::default(),
+        };
+        let is_kept = may_last && parts.retain && !parts.payload.is_empty();
+        if is_kept || !receivers.records.is_empty() {
+            offered.parts.record = Some(turn.durable.next_id());
         }
-        self.route(&mut offered, now)
-    }
-
-    /// Puts a message into the retained store or clears its topic there. [MQTT-3.3.1-5] [MQTT5 3.3.1-5]
-    fn retain(&mut self, from: Option<SessionKey>, offered: &mut Offered<'_>, now: Now) -> bool {
-        self.turn.stats.retained_received.add(1);
-        let topic = offered.parts.topic;
-        if offered.parts.payload.is_empty() {
-            // [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]
-            let mut retained = self.shared.retained.write().unwrap_or_else(PoisonError::into_inner);
-            let old = retained.remove(topic);
-            drop(retained);
-            drop(old);
-            return true;
-        }
-        let message = offered.keep_retained(self.turn.limits.retained_expiry_s, now);
-        let mut retained = self.shared.retained.write().unwrap_or_else(PoisonError::into_inner);
-        let old = retained.insert(message);
-        drop(retained);
-        if old.is_ok() {
-            return true;
-        }
-        match from {
-            Some(key) => self.report_drop(key, topic, Dropped::RetainedFull, now),
-            None => self.turn.stats.dropped_retained_full.add(1),
-        }
-        false
-    }
-
-    /// Hands a message to every session it is due to, here and on other workers.
-    fn route(&mut self, offered: &mut Offered<'_>, now: Now) -> Published {
-        let cached = self.routes.route(&self.shared.router, offered.parts.topic);
-        if cached.routes.plain.is_empty() && cached.routes.groups.is_empty() {
-            self.turn.stats.no_subscribers.add(1);
-            return Published::Nobody;
-        }
-        self.turn.frames.clear();
-        for share in cached.routes.plain.chunk_by(|a, b| a.session.worker() == b.session.worker()) {
-            let worker = share[0].session.worker();
-            if worker == self.index {
-                deliver(&mut self.sessions, &mut self.turn, offered, share, now);
-            } else {
-                self.mail[usize::from(worker)].push(offered.keep(), share, None);
+        let is_retained = parts.retain && retain(turn, shared, &mut offered, &receivers.records, now);
+        if parts.retain && !is_retained {
+            match from.and_then(|key| sessions.get_mut(key)) {
+                Some(session) => {
+                    let (drops, client_id) = (&mut session.drops, &session.client_id);
+                    turn.dropped(drops, client_id, parts.topic, Dropped::RetainedFull, now);
+                }
+                None => turn.stats.dropped_retained_full.add(1),
+            }
+            if may_refuse {
+                return Published::RetainedFull;
             }
         }
-        for group in &cached.routes.groups {
-            cached.round = cached.round.wrapping_add(1);
-            let place = cached.round as usize % group.members.len().max(1);
-            let Some(&member) = group.members.get(place) else { continue };
-            if member.session.worker() == self.index {
-                deliver_shared(&mut self.sessions, &mut self.turn, offered, member, &group.filter, now);
+        // The first reference of a retained message's record is not a receiver's.
+        let first = u32::from(is_kept && is_retained);
+        if first == 0 && !receivers.records.is_empty() {
+            put_message(turn, &offered.parts, false, &receivers.records);
+        }
+        if cached.routes.plain.is_empty() && cached.routes.groups.is_empty() {
+            turn.stats.no_subscribers.add(1);
+            return Published::Nobody;
+        }
+        turn.frames.clear();
+        let claims = receivers.claims(first);
+        let mut claims = claims.as_slice();
+        for share in cached.routes.plain.chunk_by(|a, b| a.session.worker() == b.session.worker()) {
+            let worker = share[0].session.worker();
+            let (theirs, rest) =
+                claims.split_at(claims.partition_point(|claim| claim.session.worker() <= worker));
+            claims = rest;
+            if worker == *index {
+                deliver(sessions, turn, &mut offered, share, theirs, now);
             } else {
-                let mail = &mut self.mail[usize::from(member.session.worker())];
-                mail.push(offered.keep(), &[member], Some(group.filter.clone()));
+                mail[usize::from(worker)].push(offered.keep(), share, theirs, None);
+            }
+        }
+        for (at, group) in cached.routes.groups.iter().enumerate() {
+            cached.round = cached.round.wrapping_add(1);
+            let Some(member) = group.member(cached.round) else { continue };
+            let place = receivers.of_groups.get(at).copied().flatten();
+            let reference = place.map(|place| Reference::new(first + place));
+            if member.session.worker() == *index {
+                deliver_shared(sessions, turn, &mut offered, member, reference, &group.filter, now);
+            } else {
+                let claim = reference.map(|reference| Claim { session: member.session, reference });
+                let mail = &mut mail[usize::from(member.session.worker())];
+                mail.push(offered.keep(), &[member], claim.as_slice(), Some(group.filter.clone()));
             }
         }
         self.place_orphans(now);
@@ -204,16 +257,20 @@ impl Worker {
     /// Takes in what another worker has routed here.
     pub fn receive(&mut self, mail: Mail, now: Now) {
         let mut receivers = mail.receivers.as_slice();
+        let mut claims = mail.claims.as_slice();
         for envelope in mail.deliveries {
             let (share, rest) = receivers.split_at(envelope.receivers.min(receivers.len()));
-            receivers = rest;
+            let (theirs, unclaimed) = claims.split_at(envelope.claims.min(claims.len()));
+            (receivers, claims) = (rest, unclaimed);
             let mut offered = Offered::kept(&envelope.message);
             self.turn.frames.clear();
             match (&envelope.shared, share) {
                 (Some(filter), [member]) => {
-                    deliver_shared(&mut self.sessions, &mut self.turn, &mut offered, *member, filter, now);
+                    let reference = theirs.first().map(|claim| claim.reference);
+                    let (sessions, turn) = (&mut self.sessions, &mut self.turn);
+                    deliver_shared(sessions, turn, &mut offered, *member, reference, filter, now);
                 }
-                _ => deliver(&mut self.sessions, &mut self.turn, &mut offered, share, now),
+                _ => deliver(&mut self.sessions, &mut self.turn, &mut offered, share, theirs, now),
             }
         }
         self.place_orphans(now);
@@ -226,68 +283,83 @@ impl Worker {
                 return;
             }
             for (turn, (from, delivery)) in std::mem::take(&mut self.turn.orphans).into_iter().enumerate() {
-                let Some(filter) = delivery.shared().cloned() else { continue };
-                let Ok(parsed) = siskin_proto::TopicFilter::parse(&filter) else { continue };
-                let (router, turn) = (&self.shared.router, round + turn as u32);
-                // Who is away may be back before another that is; who is gone may not.
-                let member = match from {
-                    Some(_) => router.pick_online(parsed, turn),
-                    None => router.pick(parsed, turn),
-                };
-                self.place(delivery, from, member, &filter, now);
+                self.place(delivery, from, round + turn as u32, now);
             }
         }
-        self.turn.orphans.clear();
+        for (_, delivery) in std::mem::take(&mut self.turn.orphans) {
+            self.turn.give_up(&delivery);
+        }
     }
 
-    fn place(
-        &mut self,
-        delivery: Delivery,
-        from: Option<SessionKey>,
-        member: Option<Subscriber>,
-        filter: &std::sync::Arc<str>,
-        now: Now,
-    ) {
-        // Nobody else is there: it stays with the member that is away.
+    fn place(&mut self, delivery: Delivery, from: Option<SessionKey>, turn: u32, now: Now) {
+        let filter = delivery.shared().cloned();
+        let parsed = filter.as_deref().and_then(|filter| TopicFilter::parse(filter).ok());
+        // What is shared is always in memory and names its filter.
+        let (Some(filter), Some(parsed), Some(message)) = (&filter, parsed, delivery.message()) else {
+            self.turn.give_up(&delivery);
+            return;
+        };
+        // Who is away may be back before another that is; who is gone may not.
+        let member = match from {
+            Some(_) => self.shared.router.pick_online(parsed, turn),
+            None => self.shared.router.pick(parsed, turn),
+        };
         let Some(member) = member else {
-            if let Some(session) = from.and_then(|key| self.sessions.get_mut(key)) {
-                session.enqueue(&mut self.turn, delivery, now);
+            match from.and_then(|key| self.sessions.get_mut(key)) {
+                // Nobody else is there: it stays with the member that is away.
+                Some(session) => session.enqueue(&mut self.turn, delivery, now),
+                None => self.turn.give_up(&delivery),
             }
             return;
         };
+        // Under a record of its own, if the new member is one that lasts; the old claim is given up with it.
+        let qos = message.qos().min(member.options.qos);
+        let lasting =
+            self.shared.lasting.record(member.session).filter(|_| {
+                qos > Qos::AtMostOnce && self.turn.durable.is_on() && message.publisher().is_some()
+            });
+        let mut reference = None;
+        let mut message = Arc::clone(message);
+        if let Some(record) = lasting {
+            let retain = member.options.retain_as_published && message.retain();
+            let extra = Extra::of(member.id.map(NonZeroU32::get).as_slice(), Some(filter));
+            message = self.turn.durable.keep_for(record, &message, qos, retain, extra.as_deref());
+            reference = Some(Reference::new(0));
+        }
+        self.turn.give_up(&delivery);
         self.turn.frames.clear();
-        let mut offered = Offered::kept(&delivery.message);
+        let mut offered = Offered::kept(&message);
         if member.session.worker() == self.index {
-            deliver_shared(&mut self.sessions, &mut self.turn, &mut offered, member, filter, now);
+            let (sessions, turn) = (&mut self.sessions, &mut self.turn);
+            deliver_shared(sessions, turn, &mut offered, member, reference, filter, now);
         } else {
+            let claim = reference.map(|reference| Claim { session: member.session, reference });
             let mail = &mut self.mail[usize::from(member.session.worker())];
-            mail.push(&delivery.message, &[member], Some(filter.clone()));
+            mail.push(&message, &[member], claim.as_slice(), Some(filter.clone()));
         }
     }
 
-    /// PUBACK, PUBREC or nothing. [MQTT-3.3.4-1] [MQTT5 3.3.4-1]
+    /// PUBACK, PUBREC or nothing, when what it says is safe. [MQTT-3.3.4-1] [MQTT5 3.3.4-1]
     fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: Reason) -> Result<(), Cause> {
-        let Some(packet_id) = publish.packet_id else { return Ok(()) };
-        let mut text = PropertiesBuf::new();
-        let properties = self.explain(key, reason, &mut text);
-        let answer = |properties| match publish.qos {
-            Qos::ExactlyOnce => Packet::PubRec(PubRec { packet_id, reason, properties }),
-            _ => Packet::PubAck(PubAck { packet_id, reason, properties }),
+        let touched = self.turn.durable.take_touched();
+        let Some(packet_id) = publish.packet_id else {
+            // Nothing is said, but who sends faster than the disk takes is to be slowed.
+            return if touched { self.promise(key, Then::Nothing) } else { Ok(()) };
         };
-        if reason.is_error()
-            && publish.qos == Qos::ExactlyOnce
-            && let Some(session) = self.sessions.get_mut(key)
-        {
+        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        if publish.qos != Qos::ExactlyOnce {
+            return self.say(key, Then::PubAck(packet_id, reason), touched);
+        }
+        if reason.is_error() {
             session.receiver.release(packet_id); // [MQTT5 4.3.3-9]
+            let lasting = session.lasting.as_deref_mut();
+            if let Some(record) = lasting.and_then(|lasting| lasting.received.remove(&packet_id)) {
+                self.turn.durable.batch().release(record, 0);
+            }
         }
-        let Some(connection) = self.sessions.get_mut(key).and_then(|s| s.connection.as_deref_mut()) else {
-            return Ok(());
-        };
-        // [MQTT5 3.4.2-2] [MQTT5 3.5.2-2] Without the text if it does not fit with it.
-        if !connection.put(&mut self.turn, key, &answer(properties)) {
-            connection.put(&mut self.turn, key, &answer(Properties::EMPTY));
-        }
-        Ok(())
+        // A repeated message may come before the first was safe.
+        let must_wait = touched || session.lasting.is_some();
+        self.say(key, Then::PubRec(packet_id, reason), must_wait)
     }
 
     /// The reason string for `reason`, where one says more than the code and the client wants it.
@@ -319,16 +391,138 @@ impl Worker {
     }
 }
 
-/// Offers a message to the sessions of `share`, in which those of one session stand side by side.
+/// Puts a message among the retained ones or clears its topic there; says whether there was room.
+/// [MQTT-3.3.1-5] [MQTT5 3.3.1-5]
+///
+/// Its record is handed to the store before another worker can see it: whoever replaces the message must find the
+/// record there to release.
+fn retain(
+    turn: &mut Turn,
+    shared: &Shared,
+    offered: &mut Offered<'_>,
+    receivers: &[Receiver],
+    now: Now,
+) -> bool {
+    turn.stats.retained_received.add(1);
+    if offered.parts.payload.is_empty() {
+        // [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]
+        let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
+        let old = retained.remove(offered.parts.topic);
+        drop(retained);
+        if let Some(record) = old.as_ref().and_then(|old| old.record()) {
+            turn.durable.owed().release(record, RETAINED);
+        }
+        return true;
+    }
+    let message = offered.keep_retained(turn.limits.retained_expiry_s, now);
+    let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
+    let old = retained.insert(Arc::clone(&message));
+    if let Ok(old) = &old {
+        if message.record().is_some() {
+            put_message(turn, &message.parts(), true, receivers);
+        }
+        if let Some(record) = old.as_ref().and_then(|old| old.record()) {
+            turn.durable.batch().release(record, RETAINED);
+        }
+        turn.durable.flush();
+    }
+    drop(retained);
+    old.is_ok()
+}
+
+/// The sessions that must find a message in the store, as its record names them.
+#[derive(Default)]
+struct Receivers {
+    records: Vec<Receiver>,
+    /// The sessions of the first of them, those with subscriptions of their own, in order.
+    plain: Vec<SessionKey>,
+    /// By group: the place of its member, if that is one of them.
+    of_groups: Vec<Option<u32>>,
+}
+
+/// One session's reference to a message's record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Claim {
+    pub(super) session: SessionKey,
+    pub(super) reference: Reference,
+}
+
+impl Receivers {
+    /// Who among the receivers of a message is in the store, and what each is granted: the same that [`deliver`] and
+    /// [`deliver_shared`] will find.
+    fn of(cached: &Cached, parts: &Parts<'_>, from: Option<SessionKey>) -> Self {
+        let mut all = Self::default();
+        let mut lasting = cached.lasting.iter().peekable();
+        for run in cached.routes.plain.chunk_by(|a, b| a.session == b.session) {
+            let session = run[0].session;
+            while lasting.next_if(|(key, _)| *key < session).is_some() {}
+            let Some((_, record)) = lasting.next_if(|(key, _)| *key == session) else { continue };
+            let heard =
+                run.iter().filter(|subscriber| !(subscriber.options.no_local && from == Some(session)));
+            let granted = heard.clone().map(|subscriber| subscriber.options.qos).max();
+            let Some(qos) = granted.map(|qos| qos.min(parts.qos)).filter(|qos| *qos > Qos::AtMostOnce) else {
+                continue;
+            };
+            let retain =
+                parts.retain && heard.clone().any(|subscriber| subscriber.options.retain_as_published);
+            let subscription_ids =
+                heard.filter_map(|subscriber| subscriber.id.map(NonZeroU32::get)).collect();
+            all.plain.push(session);
+            all.records.push(Receiver { session: record.get(), qos, retain, subscription_ids, share: None });
+        }
+        let mut round = cached.round;
+        for group in &cached.routes.groups {
+            round = round.wrapping_add(1);
+            let receiver = group.member(round).and_then(|member| {
+                let qos = member.options.qos.min(parts.qos);
+                let record = cached.record(member.session).filter(|_| qos > Qos::AtMostOnce)?;
+                let retain = parts.retain && member.options.retain_as_published;
+                let subscription_ids = member.id.map(NonZeroU32::get).into_iter().collect();
+                let share = Some(Arc::clone(&group.filter));
+                Some(Receiver { session: record.get(), qos, retain, subscription_ids, share })
+            });
+            all.of_groups.push(receiver.is_some().then_some(all.records.len() as u32));
+            all.records.extend(receiver);
+        }
+        all
+    }
+
+    /// The claims of those with subscriptions of their own; the first reference of a receiver is `first`.
+    fn claims(&self, first: u32) -> Vec<Claim> {
+        let claim = |(session, number): (&SessionKey, u32)| Claim {
+            session: *session,
+            reference: Reference::new(number),
+        };
+        self.plain.iter().zip(first..).map(claim).collect()
+    }
+}
+
+fn put_message(turn: &mut Turn, parts: &Parts<'_>, is_retained: bool, receivers: &[Receiver]) {
+    let Some(id) = parts.record else { return };
+    let references = u32::from(is_retained) + receivers.len() as u32;
+    turn.durable.owed().put(id, references, |out| {
+        record::write_message(out, parts, is_retained, receivers);
+    });
+}
+
+/// Offers a message to the sessions of `share`, in which those of one session stand side by side, as do their
+/// `claims`.
 fn deliver(
     sessions: &mut Sessions,
     turn: &mut Turn,
     offered: &mut Offered<'_>,
     share: &[Subscriber],
+    claims: &[Claim],
     now: Now,
 ) {
+    let mut claims = claims.iter().peekable();
     for run in share.chunk_by(|a, b| a.session == b.session) {
-        let Some(session) = sessions.get_mut(run[0].session) else { continue };
+        let claim = claims.next_if(|claim| claim.session == run[0].session);
+        let reference = claim.map(|claim| claim.reference);
+        let Some(session) = sessions.get_mut(run[0].session) else {
+            give_up(turn, offered, reference);
+            continue;
+        };
         // [MQTT-3.3.5-1] [MQTT5 3.3.4-2] Overlapping subscriptions: one copy at the highest QoS.
         let mut qos = None;
         let mut retain_as_published = false;
@@ -342,13 +536,23 @@ fn deliver(
             }
             qos = qos.max(Some(subscriber.options.qos));
             retain_as_published |= subscriber.options.retain_as_published;
-            ids.extend(subscriber.id.map(std::num::NonZeroU32::get)); // [MQTT5 3.3.4-4]
+            ids.extend(subscriber.id.map(NonZeroU32::get)); // [MQTT5 3.3.4-4]
         }
-        if let Some(qos) = qos {
-            let grant = Grant { qos, retain_as_published, subscription_ids: &ids, shared: None };
-            session.offer(turn, offered, grant, now);
+        match qos {
+            Some(qos) => {
+                let grant =
+                    Grant { qos, retain_as_published, subscription_ids: &ids, shared: None, reference };
+                session.offer(turn, offered, grant, now);
+            }
+            None => give_up(turn, offered, reference),
         }
         turn.ids = ids;
+    }
+}
+
+fn give_up(turn: &mut Turn, offered: &Offered<'_>, reference: Option<Reference>) {
+    if let (Some(record), Some(reference)) = (offered.parts.record, reference) {
+        turn.durable.batch().release(record, reference.number());
     }
 }
 
@@ -358,19 +562,21 @@ fn deliver_shared(
     turn: &mut Turn,
     offered: &mut Offered<'_>,
     member: Subscriber,
-    filter: &std::sync::Arc<str>,
+    reference: Option<Reference>,
+    filter: &Arc<str>,
     now: Now,
 ) {
-    let id = member.id.map(std::num::NonZeroU32::get);
+    let id = member.id.map(NonZeroU32::get);
     let grant = Grant {
         qos: member.options.qos,
         retain_as_published: member.options.retain_as_published,
         subscription_ids: id.as_slice(),
         shared: Some(filter),
+        reference,
     };
     match sessions.get_mut(member.session) {
         Some(session) => session.offer(turn, offered, grant, now),
-        None => turn.orphans.push((None, Delivery::shared_by(offered.keep(), filter))),
+        None => turn.orphans.push((None, Delivery::shared_by(offered.keep(), filter, reference))),
     }
 }
 

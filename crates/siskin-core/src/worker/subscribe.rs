@@ -10,10 +10,12 @@ use siskin_proto::{
 
 use super::Worker;
 use super::publish::is_too_deep;
-use crate::cause::{Cause, Violation};
+use crate::cause::{Cause, Violation, unsafe_reason};
+use crate::durable::Then;
 use crate::event::Event;
 use crate::router::Subscriber;
 use crate::session::SessionKey;
+use crate::store::record::{self, SubscriptionRecord};
 use crate::time::Now;
 
 impl Worker {
@@ -35,10 +37,13 @@ impl Worker {
         {
             return Err(Cause::Violation(Violation::SubscriptionNotSupported(reason)));
         }
+        let is_lasting = self.sessions.get(key).is_some_and(|session| session.lasting.is_some());
+        let health = self.turn.durable.health();
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
         // [MQTT-3.8.4-4] [MQTT5 3.8.4-5] One after the other, one answer.
         for (filter, options) in &subscribe.filters {
-            let reason = match self.refusal(key, *filter, id) {
+            let unsafe_reason = (is_lasting && !health.may_promise()).then(|| unsafe_reason(health));
+            let reason = match self.refusal(key, *filter, id).or(unsafe_reason) {
                 Some(reason) => {
                     self.refuse_subscription(key, *filter, reason)?;
                     reason
@@ -52,17 +57,31 @@ impl Worker {
         let packet_id = subscribe.packet_id;
         let mut text = PropertiesBuf::new();
         let properties = self.explain(key, worst, &mut text);
-        let mut answer = SubAck { packet_id, properties, reasons };
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
-        let Some(connection) = session.connection.as_deref_mut() else { return Ok(()) };
-        if !connection.put(&mut self.turn, key, &Packet::SubAck(answer.clone())) {
-            answer.properties = Properties::EMPTY; // [MQTT5 3.9.2-1]
-            if !connection.put(&mut self.turn, key, &Packet::SubAck(answer)) {
-                return Err(Cause::Refused(Reason::PacketTooLarge));
-            }
+        let answer = SubAck { packet_id, properties, reasons };
+        // [MQTT5 3.9.2-1]
+        let short = SubAck { properties: Properties::EMPTY, ..answer.clone() };
+        self.answer_safely(key, [Packet::SubAck(answer), Packet::SubAck(short)], is_lasting)?;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.pump(&mut self.turn, &self.shared.retained, now);
         }
-        session.pump(&mut self.turn, &self.shared.retained, now);
         Ok(())
+    }
+
+    /// Answers with the first of `forms` that the client takes: now, or if it `must_wait`, when the records put so
+    /// far are safe.
+    fn answer_safely(
+        &mut self,
+        key: SessionKey,
+        forms: [Packet<'_>; 2],
+        must_wait: bool,
+    ) -> Result<(), Cause> {
+        let Some(connection) = self.connection(key) else { return Ok(()) };
+        let (version, size_max) = (connection.version, connection.packet_size_max as usize);
+        let fits = forms.iter().find(|packet| packet.encoded_len(version) <= size_max);
+        let packet = fits.ok_or(Cause::Refused(Reason::PacketTooLarge))?;
+        let mut bytes = Vec::new();
+        packet.encode(version, &mut bytes);
+        self.say(key, Then::Answer(packet.kind(), bytes.into()), must_wait)
     }
 
     /// Why a subscription is of a kind that nobody is granted.
@@ -123,11 +142,20 @@ impl Worker {
     ) -> Reason {
         let Some(session) = self.sessions.get_mut(key) else { return Reason::Unspecified };
         // [MQTT-3.8.4-3] [MQTT5 3.8.4-3] The same filter again replaces options and identifier.
-        let (text, is_new) = match session.subscriptions.get_key_value(filter.as_str()) {
-            Some((text, _)) => (Arc::clone(text), false),
-            None => (Arc::from(filter.as_str()), true),
+        let (text, before) = match session.subscriptions.get_key_value(filter.as_str()) {
+            Some((text, record)) => (Arc::clone(text), Some(*record)),
+            None => (Arc::from(filter.as_str()), None),
         };
-        session.subscriptions.insert(Arc::clone(&text), options);
+        let is_new = before.is_none();
+        let record = session.lasting.as_deref().map(|lasting| {
+            let subscription =
+                SubscriptionRecord { session: lasting.record, options, id, filter: filter.as_str() };
+            let record = before.flatten().unwrap_or_else(|| self.turn.durable.next_id());
+            let batch = self.turn.durable.batch();
+            batch.put(record, 1, |out| record::write_subscription(out, &subscription));
+            record
+        });
+        session.subscriptions.insert(Arc::clone(&text), record);
         if is_new && filter.share().is_some() {
             session.shared += 1;
         }
@@ -162,9 +190,12 @@ impl Worker {
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             // [MQTT-3.10.4-1] [MQTT5 3.10.4-1] Equal character by character.
-            if session.subscriptions.remove(filter.as_str()).is_none() {
+            let Some(record) = session.subscriptions.remove(filter.as_str()) else {
                 reasons.push(Reason::NoSubscriptionExisted);
                 continue;
+            };
+            if let Some(record) = record {
+                self.turn.durable.batch().release(record, 0);
             }
             if filter.share().is_some() {
                 session.shared -= 1;
@@ -174,7 +205,9 @@ impl Worker {
             reasons.push(Reason::Success);
         }
         self.turn.stats.unsubscribes.add(1);
+        let must_wait = session.lasting.is_some();
         let (packet_id, properties) = (unsubscribe.packet_id, Properties::EMPTY);
-        self.answer(key, &Packet::UnsubAck(UnsubAck { packet_id, properties, reasons }))
+        let answer = Packet::UnsubAck(UnsubAck { packet_id, properties, reasons });
+        self.answer_safely(key, [answer.clone(), answer], must_wait)
     }
 }

@@ -9,6 +9,7 @@ use super::Worker;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
 use crate::message::Parts;
+use crate::store::record::RETAINED;
 use crate::sys::{self, Gauges, Loads, Snapshot};
 use crate::time::Now;
 
@@ -56,8 +57,11 @@ impl Worker {
         }
         if system.sweep_at <= now {
             let mut retained = self.shared.retained.write().unwrap_or_else(PoisonError::into_inner);
-            let (_, next) = retained.sweep(system.swept_to.as_deref(), SWEEP_MESSAGES, now);
+            let (expired, next) = retained.sweep(system.swept_to.as_deref(), SWEEP_MESSAGES, now);
             drop(retained);
+            for record in expired.iter().filter_map(|message| message.record()) {
+                self.turn.durable.batch().release(record, RETAINED);
+            }
             // While a sweep is under way it goes on soon; a whole one is worth a second's rest.
             let pause = if next.is_some() { SWEEP_EVERY_MS / 20 } else { SWEEP_EVERY_MS };
             system.swept_to = next;
@@ -107,6 +111,7 @@ impl Worker {
                 received_at: now,
                 expires_at: None,
                 kept_until: None,
+                record: None,
             };
             self.publish(None, parts, None, false, now);
         });

@@ -35,6 +35,13 @@ impl Receiver {
         Self { open: Vec::new(), maximum: 0 }
     }
 
+    /// These ids are open, and there is no connection yet.
+    pub fn restored(mut open: Vec<PacketId>) -> Self {
+        open.sort_unstable();
+        open.dedup();
+        Self { open, maximum: 0 }
+    }
+
     /// A connection began on which the sender may have `receive_maximum` messages open.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.maximum = receive_maximum;
@@ -101,6 +108,10 @@ mod tests {
         receiver.connected(10);
         receiver.publish(id(7));
         receiver.connected(10);
+        assert_eq!(receiver.publish(id(7)), Arrival::Again);
+        let mut receiver = Receiver::restored(vec![id(9), id(7)]);
+        receiver.connected(10);
+        assert_eq!(receiver.ids(), [id(7), id(9)]);
         assert_eq!(receiver.publish(id(7)), Arrival::Again);
     }
 

@@ -12,6 +12,7 @@
 //! Ids are handed out in turn, so an id tells its place in the window and no table is needed.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::ops::Range;
 
 use crate::{PacketId, Qos};
@@ -84,6 +85,31 @@ impl<M> Sender<M> {
             held: 0,
             receive_maximum: 0,
         }
+    }
+
+    /// What was on its way before all of it was forgotten, with the ids of that time: messages, and without one
+    /// what was released. An id that stands twice counts once.
+    pub fn restored(mut flights: Vec<(PacketId, Option<(M, Qos)>)>) -> Self {
+        flights.sort_by_key(|(id, _)| *id);
+        flights.dedup_by_key(|(id, _)| *id);
+        // Ids follow each other round: they begin behind the widest gap.
+        let gap = |at: usize| {
+            let before = flights[(at + flights.len() - 1) % flights.len()].0.get();
+            (usize::from(flights[at].0.get()) + IDS - usize::from(before) - 1) % IDS
+        };
+        let Some(first) = (0..flights.len()).max_by_key(|at| gap(*at)) else { return Self::new() };
+        flights.rotate_left(first);
+        let mut sender = Self { first_id: flights[0].0.get(), ..Self::new() };
+        for (id, flight) in flights {
+            let place = sender.place_of(id);
+            sender.flights.resize_with(place, || Flight::Done);
+            sender.flights.push_back(match flight {
+                Some((message, qos)) => Flight::Published { message, qos },
+                None => Flight::Released,
+            });
+            sender.open += 1;
+        }
+        sender
     }
 
     /// A connection began: everything unfinished is to be sent again, within the receiver's maximum.
@@ -206,6 +232,14 @@ impl<M> Sender<M> {
             Flight::Published { message, qos } => Some((*qos, message)),
             Flight::Released | Flight::Done => None,
         })
+    }
+
+    /// The message that is on its way under `id` and was not yet acknowledged.
+    pub fn message(&self, id: PacketId) -> Option<(Qos, &M)> {
+        match self.flights.get(self.place_of(id)) {
+            Some(Flight::Published { message, qos }) => Some((*qos, message)),
+            _ => None,
+        }
     }
 
     /// The packet ids of all unfinished deliveries, in order.
@@ -429,5 +463,21 @@ mod tests {
         }
         sender.send("a", Qos::AtLeastOnce).unwrap();
         assert!(!sender.is_ready());
+    }
+
+    #[test]
+    fn what_is_restored_is_sent_again_under_its_old_ids_and_new_ids_follow() {
+        let published = |text| Some((text, Qos::ExactlyOnce));
+        let flights = vec![(id(2), published("d")), (id(65_534), None), (id(65_535), published("b"))];
+        let mut sender = Sender::restored(flights);
+        sender.connected(10);
+        assert_eq!(sender.resend(), Some(Resend::Release(id(65_534))));
+        assert_eq!(sender.resend(), Some(Resend::Publish(id(65_535), Qos::ExactlyOnce, &"b")));
+        assert_eq!(sender.resend(), Some(Resend::Publish(id(2), Qos::ExactlyOnce, &"d")));
+        assert_eq!(sender.resend(), None);
+        assert_eq!(sender.send("e", Qos::AtLeastOnce), Ok(id(3)));
+        assert_eq!(sender.pubcomp(id(65_534)), Acked::Finished(None));
+        assert_eq!(sender.open(), 3);
+        assert_eq!(Sender::<()>::restored(Vec::new()).ids().count(), 0);
     }
 }

@@ -42,6 +42,23 @@ pub(crate) fn read<'a>(reader: &mut Reader<'a>, allowed: PropertySet) -> Result<
     Ok(Properties::from_valid_raw(raw))
 }
 
+impl<'a> Properties<'a> {
+    /// The properties of a message as they were kept somewhere else, checked anew.
+    pub fn of_message(raw: &'a [u8]) -> Result<Self, DecodeError> {
+        check(Reader::new(raw, PacketKind::Publish), MESSAGE)?;
+        Ok(Self::from_valid_raw(raw))
+    }
+}
+
+/// What travels from a publisher to subscribers.
+const MESSAGE: PropertySet = PropertySet::of(&[
+    PropertyId::PayloadFormatIndicator,
+    PropertyId::ContentType,
+    PropertyId::ResponseTopic,
+    PropertyId::CorrelationData,
+    PropertyId::UserProperty,
+]);
+
 fn check(mut reader: Reader<'_>, allowed: PropertySet) -> Result<(), DecodeError> {
     let packet = reader.packet();
     let mut seen = PropertySet::of(&[]);

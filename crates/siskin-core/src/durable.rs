@@ -1,0 +1,197 @@
+//! What one worker has for the store, and what it may say only when that is safe.
+//!
+//! ```text
+//! a turn:   records gather in the batch, promises beside them
+//! flush:    the batch is appended and gets a ticket; its promises wait for that ticket
+//! safe:     the promises are kept, in the order in which they were made
+//! ```
+//!
+//! Without a store nothing gathers and nobody waits.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use siskin_proto::{PacketId, PacketKind, Qos, Reason};
+
+use crate::message::Message;
+use crate::session::{Extra, SessionKey};
+use crate::store::record::{self, Receiver};
+use crate::store::{Batch, Fetch, Health, RecordId, Store, Ticket};
+
+/// What all workers know of the store.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Records {
+    store: Option<Arc<dyn Store>>,
+    /// The number of the record that was named last.
+    last: Arc<AtomicU64>,
+}
+
+impl Records {
+    /// Records kept in `store`, the next of which is named `last + 1`.
+    pub(crate) fn new(store: Option<Arc<dyn Store>>, last: u64) -> Self {
+        Self { store, last: Arc::new(AtomicU64::new(last)) }
+    }
+
+    /// Whether there is a store at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.store.is_some()
+    }
+}
+
+/// A worker's side of the store.
+#[derive(Debug)]
+pub(crate) struct Durable {
+    worker: u16,
+    records: Records,
+    batch: Batch,
+    /// Whether the packet at hand changed anything that must be safe before it is answered.
+    touched: bool,
+    gathering: Vec<Promise>,
+    waiting: VecDeque<(Ticket, Vec<Promise>)>,
+    /// The last ticket that anybody waits for.
+    awaited: Ticket,
+    fetches: Vec<Fetch>,
+}
+
+/// Something to do on a connection when all before it is safe.
+#[derive(Debug)]
+pub(crate) struct Promise {
+    pub(crate) key: SessionKey,
+    /// On another connection it is void.
+    pub(crate) connection: u32,
+    pub(crate) then: Then,
+}
+
+/// What a promise comes to.
+#[derive(Debug)]
+pub(crate) enum Then {
+    PubAck(PacketId, Reason),
+    PubRec(PacketId, Reason),
+    PubRel(PacketId, Reason),
+    PubComp(PacketId, Reason),
+    /// An encoded answer.
+    Answer(PacketKind, Box<[u8]>),
+    /// The QoS 2 message under this id.
+    Deliver(PacketId),
+    /// CONNACK, and what stands behind it.
+    Open,
+    /// Nothing to say, but so much is still to be made safe.
+    Nothing,
+}
+
+impl Durable {
+    pub(crate) fn new(worker: u16, records: Records) -> Self {
+        Self {
+            worker,
+            records,
+            batch: Batch::default(),
+            touched: false,
+            gathering: Vec::new(),
+            waiting: VecDeque::new(),
+            awaited: Ticket::default(),
+            fetches: Vec::new(),
+        }
+    }
+
+    /// Whether there is a store at all.
+    pub(crate) fn is_on(&self) -> bool {
+        self.records.is_on()
+    }
+
+    /// Whether the store, if there is one, makes safe what it is given.
+    pub(crate) fn health(&self) -> Health {
+        self.records.store.as_ref().map_or(Health::Good, |store| store.health())
+    }
+
+    /// A name for a new record.
+    pub(crate) fn next_id(&self) -> RecordId {
+        let number = self.records.last.fetch_add(1, Ordering::Relaxed) + 1;
+        RecordId::new(number).expect("64 bits of records are never used up")
+    }
+
+    /// The records of this turn, to add to.
+    pub(crate) fn batch(&mut self) -> &mut Batch {
+        &mut self.batch
+    }
+
+    /// The same, for what must be safe before the packet at hand is answered.
+    pub(crate) fn owed(&mut self) -> &mut Batch {
+        self.touched = true;
+        &mut self.batch
+    }
+
+    /// Keeps a message for one session alone: gives back the message to deliver.
+    pub(crate) fn keep_for(
+        &mut self,
+        session: RecordId,
+        message: &Message,
+        qos: Qos,
+        retain: bool,
+        extra: Option<&Extra>,
+    ) -> Arc<Message> {
+        let id = self.next_id();
+        let receiver = Receiver {
+            session: session.get(),
+            qos,
+            retain,
+            subscription_ids: extra.map_or(Vec::new(), |extra| extra.subscription_ids.clone()),
+            share: extra.and_then(|extra| extra.shared.clone()),
+        };
+        self.batch.put(id, 1, |out| {
+            record::write_message(out, &message.parts(), false, &[receiver]);
+        });
+        Arc::new(message.under(id))
+    }
+
+    /// Whether anything was [owed](Self::owed) since last asked.
+    pub(crate) fn take_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// To be kept when all that was put into batches so far is safe.
+    pub(crate) fn promise(&mut self, promise: Promise) {
+        self.gathering.push(promise);
+    }
+
+    /// Appends what has gathered.
+    pub(crate) fn flush(&mut self) {
+        let Some(store) = &self.records.store else { return };
+        let promises = std::mem::take(&mut self.gathering);
+        if !self.batch.is_empty() {
+            if !promises.is_empty() {
+                self.batch.await_safety();
+            }
+            let ticket = store.append(self.worker, &mut self.batch);
+            if !promises.is_empty() {
+                self.awaited = ticket;
+            }
+        }
+        if !promises.is_empty() {
+            // Those without a record of their own stand behind one that was awaited before.
+            self.waiting.push_back((self.awaited, promises));
+        }
+    }
+
+    /// The next promises that may be kept.
+    pub(crate) fn take_kept(&mut self) -> Option<Vec<Promise>> {
+        let (ticket, _) = self.waiting.front()?;
+        let store = self.records.store.as_ref()?;
+        if *ticket > store.safe() {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, promises)| promises)
+    }
+
+    /// Asks for bodies that lie in the store alone.
+    pub(crate) fn fetch(&mut self, fetch: Fetch) {
+        self.fetches.push(fetch);
+    }
+
+    /// Hands over what was asked for, behind what it may be about, and takes what has come.
+    pub(crate) fn exchange_fetches(&mut self, fetched: &mut Vec<crate::store::Fetched>) {
+        let Some(store) = &self.records.store else { return };
+        self.fetches.drain(..).for_each(|fetch| store.fetch(fetch));
+        store.take_fetched(self.worker, fetched);
+    }
+}

@@ -1,0 +1,315 @@
+//! From the records of a store back to sessions, retained messages and wills.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, PoisonError};
+
+use siskin_proto::delivery::{Receiver, Sender};
+use siskin_proto::{PacketId, SubscriptionOptions, TopicFilter, Version};
+
+use crate::hash::{HashMap, hasher};
+use crate::message::{Message, Parts, Publisher};
+use crate::router::Subscriber;
+use crate::session::{Body, Delivery, Extra, Lasting, Reference, Session, StoredWill};
+use crate::shared::Shared;
+use crate::store::record::{
+    MessageRecord, Progress, RETAINED, Record, SessionRecord, WillRecord, write_node,
+};
+use crate::store::{Batch, Held, Live, RecordId};
+use crate::time::Now;
+use crate::timer::Timer;
+use crate::worker::{Worker, keep_session, keep_will};
+
+/// What a store has given back so far. The order in which its records come does not matter.
+#[derive(Debug)]
+pub struct Recovered {
+    seed: Option<u64>,
+    sessions: HashMap<u64, Former>,
+    retained: Vec<Arc<Message>>,
+    /// Wills of sessions that ended with the process, with their client ids.
+    wills: Vec<(StoredWill, Arc<str>)>,
+    report: Report,
+}
+
+/// How much was recovered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Report {
+    /// Sessions that go on.
+    pub sessions: u64,
+    /// Subscriptions of these.
+    pub subscriptions: u64,
+    /// Messages that wait for these or were under way to them, each counted for each session.
+    pub messages: u64,
+    /// Retained messages.
+    pub retained: u64,
+    /// Wills that are still to be published.
+    pub wills: u64,
+    /// Retained messages for which the limits have no room any more.
+    pub retained_dropped: u64,
+    /// Records that make no sense and were left where they are.
+    pub unreadable: u64,
+}
+
+/// A session as it was.
+#[derive(Debug, Default)]
+struct Former {
+    head: Option<Head>,
+    subscriptions: Vec<Subscription>,
+    deliveries: Vec<(RecordId, Delivery, Progress)>,
+    received: Vec<(PacketId, RecordId)>,
+    will: Option<(StoredWill, Option<Now>)>,
+}
+
+#[derive(Debug)]
+struct Head {
+    record: RecordId,
+    client_id: Arc<str>,
+    version: Version,
+    expiry_s: u32,
+    since: Option<Now>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    record: RecordId,
+    filter: Arc<str>,
+    options: SubscriptionOptions,
+    id: Option<NonZeroU32>,
+}
+
+impl Default for Recovered {
+    fn default() -> Self {
+        Self {
+            seed: None,
+            // Record ids come from nobody who could choose them.
+            sessions: HashMap::with_hasher(hasher(0)),
+            retained: Vec::new(),
+            wills: Vec::new(),
+            report: Report::default(),
+        }
+    }
+}
+
+impl Recovered {
+    /// The seed that the store's broker has had from its beginning, if it had one.
+    pub fn seed(&self) -> Option<u64> {
+        self.seed
+    }
+
+    /// Takes in one record.
+    pub fn add(&mut self, live: Live<'_>) {
+        match Record::decode(live.body) {
+            Ok(Record::Node { seed }) => self.seed = Some(seed),
+            Ok(Record::Session(session)) => self.former(live.id).head = Some(Head::new(live.id, &session)),
+            Ok(Record::Subscription(subscription)) => {
+                let (filter, options) = (subscription.filter.into(), subscription.options);
+                let restored = Subscription { record: live.id, filter, options, id: subscription.id };
+                self.former(subscription.session).subscriptions.push(restored);
+            }
+            Ok(Record::Received { session, packet_id }) => {
+                self.former(session).received.push((packet_id, live.id));
+            }
+            Ok(Record::Will(will)) => self.add_will(live.id, &will),
+            Ok(Record::Message(message)) => self.add_message(live.id, &message, live.held),
+            Err(_) => self.report.unreadable += 1,
+        }
+    }
+
+    /// Gives everything to the workers of a broker that has just been made and has seen no client. Sessions begin to
+    /// count their time again; what came due meanwhile happens at the first tick.
+    pub fn install(self, shared: &Shared, workers: &mut [Worker], now: Now) -> Report {
+        let Self { seed, sessions, retained, wills, mut report } = self;
+        let Some((first, _)) = workers.split_first_mut() else { return report };
+        let mut formers: Vec<_> = sessions.into_values().collect();
+        formers.sort_unstable_by_key(|former| former.head.as_ref().map(|head| head.record));
+        if seed.is_none() {
+            let record = first.durable().next_id();
+            first.durable().batch().put(record, 1, |out| write_node(out, shared.seed));
+        }
+        report.wills += wills.len() as u64;
+        first.adopt_wills(wills);
+        report.retained_dropped += install_retained(shared, retained, first.durable().batch());
+        report.retained = shared.retained.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
+        for (turn, former) in formers.into_iter().enumerate() {
+            let Former { head: Some(head), .. } = &former else {
+                former.give_up(workers[0].durable().batch());
+                continue;
+            };
+            if shared.registry.owner(&head.client_id).is_some() {
+                // Two sessions of one client cannot be; the older is the one that was not ended properly.
+                former.give_up(workers[0].durable().batch());
+                continue;
+            }
+            report.sessions += 1;
+            report.subscriptions += former.subscriptions.len() as u64;
+            report.messages += former.deliveries.len() as u64;
+            report.wills += u64::from(former.will.is_some());
+            let worker = turn % workers.len();
+            workers[worker].resume(former, now);
+        }
+        for worker in workers {
+            worker.durable().flush();
+        }
+        report
+    }
+
+    fn former(&mut self, session: RecordId) -> &mut Former {
+        self.sessions.entry(session.get()).or_default()
+    }
+
+    fn add_will(&mut self, id: RecordId, record: &WillRecord<'_>) {
+        let will = StoredWill::restored(id, record);
+        match record.session {
+            Some(session) => self.former(session).will = Some((will, record.due_at)),
+            None => self.wills.push((will, record.client_id.into())),
+        }
+    }
+
+    fn add_message(&mut self, id: RecordId, record: &MessageRecord<'_>, held: &[Held]) {
+        let parts = Parts { record: Some(id), ..record.parts };
+        let mut message: Option<Arc<Message>> = None;
+        let mut keep = || Arc::clone(message.get_or_insert_with(|| Arc::new(Message::new(parts, None))));
+        let first = u32::from(record.is_retained);
+        for Held { reference, note } in held {
+            if *reference < first {
+                self.retained.push(keep());
+                continue;
+            }
+            let receiver = record.receivers.get((reference - first) as usize);
+            let (Some(receiver), Some(progress)) = (receiver, Progress::from_note(*note)) else {
+                self.report.unreadable += 1;
+                continue;
+            };
+            // What is under way must be in memory, and what is shared may have to move.
+            let is_kept = progress != Progress::Queued || receiver.share.is_some();
+            let body = match is_kept {
+                true => Body::Kept(keep()),
+                false => Body::Stored { record: id, bytes: parts.size().try_into().unwrap_or(u32::MAX) },
+            };
+            let extra = Extra::of(&receiver.subscription_ids, receiver.share.as_ref());
+            let reference = Some(Reference::new(*reference));
+            let delivery = Delivery { body, extra, reference, qos: receiver.qos, retain: receiver.retain };
+            self.sessions.entry(receiver.session).or_default().deliveries.push((id, delivery, progress));
+        }
+    }
+}
+
+impl Head {
+    fn new(record: RecordId, session: &SessionRecord<'_>) -> Self {
+        let SessionRecord { client_id, version, expiry_s, since } = *session;
+        Self { record, client_id: client_id.into(), version, expiry_s, since }
+    }
+}
+
+impl Former {
+    /// Releases everything, for a session that is no more.
+    fn give_up(self, batch: &mut Batch) {
+        let head = self.head.iter().map(|head| head.record);
+        let subscriptions = self.subscriptions.iter().map(|subscription| subscription.record);
+        let received = self.received.iter().map(|(_, record)| *record);
+        let will = self.will.iter().filter_map(|(will, _)| will.record);
+        for record in head.chain(subscriptions).chain(received).chain(will) {
+            batch.release(record, 0);
+        }
+        for (record, reference) in self.deliveries.iter().filter_map(|(_, delivery, _)| delivery.claim()) {
+            batch.release(record, reference);
+        }
+    }
+}
+
+impl Worker {
+    /// Takes in a session as it was.
+    fn resume(&mut self, former: Former, now: Now) {
+        let Former { head, subscriptions, mut deliveries, received, will } = former;
+        let Some(head) = head else { return };
+        let key = self.sessions.next_key();
+        let mut session = Session::new(key, Arc::clone(&head.client_id), head.version, &self.hasher);
+        self.shared.registry.set(&head.client_id, key);
+        self.shared.lasting.insert(key, head.record);
+        session.expiry_s = head.expiry_s;
+        let mut lasting = Lasting::new(head.record);
+        for subscription in subscriptions {
+            self.resubscribe(&mut session, subscription);
+        }
+        deliveries.sort_by_key(|(record, ..)| *record);
+        let mut flights = Vec::new();
+        for (_, delivery, progress) in deliveries {
+            match progress {
+                Progress::Queued => {
+                    self.turn.count_stored(&delivery);
+                    session.queue.append(delivery);
+                }
+                Progress::Sent(id) => {
+                    self.turn.count_stored(&delivery);
+                    let qos = delivery.qos;
+                    flights.push((id, Some((delivery, qos))));
+                }
+                Progress::Released(id) => {
+                    lasting.released.extend(delivery.claim().map(|claim| (id, claim)));
+                    flights.push((id, None));
+                }
+            }
+        }
+        session.sender = Sender::restored(flights);
+        session.receiver = Receiver::restored(received.iter().map(|(id, _)| *id).collect());
+        lasting.received = received.into_iter().collect();
+        session.lasting = Some(Box::new(lasting));
+        // Who was connected until the end was left just now.
+        let since = head.since.unwrap_or(now);
+        if head.since.is_none() {
+            keep_session(&mut self.turn, &session, Some(since));
+        }
+        if let Some((will, due_at)) = will {
+            let at = due_at.unwrap_or(now.plus_s(will.delay_s));
+            session.will = Some(Box::new(will));
+            if due_at.is_none() {
+                keep_will(&mut self.turn, &mut session, Some(at));
+            }
+            self.wheel.arm(key, &mut session.due, Timer::WillDelay, at);
+        }
+        if session.expiry_s != u32::MAX {
+            self.wheel.arm(key, &mut session.due, Timer::SessionExpiry, since.plus_s(session.expiry_s));
+        }
+        self.sessions.insert(session);
+        self.turn.stats.sessions.add(1);
+    }
+
+    fn resubscribe(&mut self, session: &mut Session, subscription: Subscription) {
+        let Subscription { record, filter: text, options, id } = subscription;
+        // It was checked when it was read.
+        let Ok(filter) = TopicFilter::parse(&text) else { return };
+        session.subscriptions.insert(Arc::clone(&text), Some(record));
+        let subscriber = Subscriber { session: session.key, options, id };
+        self.shared.router.subscribe(filter, &text, subscriber);
+        if filter.share().is_some() {
+            session.shared += 1;
+            self.shared.router.set_online(filter, session.key, false);
+        }
+    }
+
+    /// Takes in wills whose sessions ended with the process; they are published at the first tick.
+    fn adopt_wills(&mut self, wills: Vec<(StoredWill, Arc<str>)>) {
+        let publisher = |client_id: &str| Publisher::new(client_id, &self.hasher);
+        self.wills = wills.into_iter().map(|(will, id)| (will, publisher(&id))).collect();
+    }
+}
+
+/// Puts retained messages back, the newest of each topic; says for how many there was no room.
+fn install_retained(shared: &Shared, mut messages: Vec<Arc<Message>>, batch: &mut Batch) -> u64 {
+    messages.sort_unstable_by_key(|message| message.record());
+    let mut dropped = 0;
+    let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
+    for message in messages {
+        let record = message.record();
+        let gone = match retained.insert(message) {
+            Ok(older) => older.and_then(|older| older.record()),
+            Err(_) => {
+                dropped += 1;
+                record
+            }
+        };
+        if let Some(record) = gone {
+            batch.release(record, RETAINED);
+        }
+    }
+    dropped
+}
