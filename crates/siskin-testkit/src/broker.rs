@@ -10,7 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use siskin_core::{
-    Cause, Close, Connected, Event, Limits, NodeInfo, Now, SessionKey, Shared, Totals, Worker, refuse_first,
+    Cause, Close, Connected, Event, Limits, NodeInfo, Now, Recovered, SessionKey, Shared, Totals, Worker,
+    refuse_first,
 };
 use siskin_proto::{
     Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
@@ -18,12 +19,15 @@ use siskin_proto::{
     Unsubscribe, Version, Will, decode, frame,
 };
 
+use crate::store::SimStore;
+
 /// A broker in memory. Clones are the same broker.
 #[derive(Clone)]
 pub struct Broker(Rc<RefCell<Inner>>);
 
 struct Inner {
     shared: Arc<Shared>,
+    store: Option<Arc<SimStore>>,
     workers: Vec<Worker>,
     now: Now,
     lines: Vec<Line>,
@@ -81,13 +85,40 @@ impl Broker {
         Self::with(1, Limits { sys_interval_s: 0, ..Limits::default() })
     }
 
-    /// A broker of `workers` workers with these limits. New transports go to them in turn.
+    /// A broker of `workers` workers with these limits. New transports go to them in turn. It has a store, in
+    /// which everything is safe at once.
     pub fn with(workers: u16, limits: Limits) -> Self {
-        let node = NodeInfo { name: "test".into(), version: "0.0.0".into(), started_unix_ms: 0 };
-        let shared = Shared::new(limits, workers, 7, node);
-        let now = Now::from_millis(1_000_000);
-        let workers = (0..workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
-        Self(Rc::new(RefCell::new(Inner { shared, workers, now, lines: Vec::new(), events: Vec::new() })))
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(SimStore::new()), START))))
+    }
+
+    /// The same without a store.
+    pub fn forgetful(workers: u16, limits: Limits) -> Self {
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, None, START))))
+    }
+
+    /// The store.
+    pub fn store(&self) -> Arc<SimStore> {
+        self.0.borrow().store.clone().expect("a broker with a store")
+    }
+
+    /// Carries out what the store has made safe or fetched since.
+    pub fn settle(&self) {
+        self.0.borrow_mut().settle();
+    }
+
+    /// Kills the broker without a word and starts it again on what its store has safe, and on `more` batches that
+    /// were not: every connection is gone.
+    pub fn crash(&self, more: usize) {
+        let mut inner = self.0.borrow_mut();
+        let store = inner.store.as_ref().expect("a broker with a store").crash(more);
+        let (workers, limits) = (inner.shared.workers(), inner.shared.limits().clone());
+        let mut lines = std::mem::take(&mut inner.lines);
+        lines
+            .iter_mut()
+            .filter(|line| line.end.is_none())
+            .for_each(|line| line.end = Some(Cause::ConnectionLost));
+        *inner = Inner { lines, ..Inner::start(workers, limits, Some(store), inner.now) };
+        inner.settle();
     }
 
     /// The same with some limits changed.
@@ -206,6 +237,9 @@ impl Broker {
     }
 }
 
+/// When a broker of a test starts.
+const START: Now = Now::from_millis(1_000_000);
+
 impl Default for Broker {
     fn default() -> Self {
         Self::new()
@@ -213,6 +247,24 @@ impl Default for Broker {
 }
 
 impl Inner {
+    fn start(count: u16, limits: Limits, store: Option<Arc<SimStore>>, now: Now) -> Self {
+        let node = NodeInfo { name: "test".into(), version: "0.0.0".into(), started_unix_ms: 0 };
+        let mut recovered = Recovered::default();
+        let shared = match store.clone() {
+            Some(store) => {
+                let last = store.load(|live| recovered.add(live));
+                Shared::with_store(limits, count, recovered.seed().unwrap_or(7), node, store, last)
+            }
+            None => Shared::new(limits, count, 7, node),
+        };
+        let mut workers: Vec<_> =
+            (0..count).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
+        if store.is_some() {
+            recovered.install(&shared, &mut workers, now);
+        }
+        Self { shared, store, workers, now, lines: Vec::new(), events: Vec::new() }
+    }
+
     fn feed(&mut self, line: usize, bytes: &[u8]) {
         if self.lines[line].end.is_some() {
             return;
@@ -274,6 +326,9 @@ impl Inner {
     /// Carries mail and bytes until nothing moves.
     fn settle(&mut self) {
         loop {
+            for worker in &mut self.workers {
+                worker.commit(self.now);
+            }
             let mut has_moved = self.carry_mail();
             for index in 0..self.workers.len() {
                 has_moved |= self.flush(index);

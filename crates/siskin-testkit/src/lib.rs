@@ -3,6 +3,8 @@
 #![allow(clippy::missing_panics_doc)]
 
 pub mod broker;
+pub mod store;
 pub mod world;
 
 pub use broker::{Broker, Client, Delivered, Received, buffer, id, publish, will};
+pub use store::SimStore;

@@ -19,6 +19,10 @@ pub(crate) struct Connection {
     pub(crate) is_corked: bool,
     /// Promises to this client that are not kept yet.
     pub(crate) promises: u32,
+    /// SUBACKs among these: what is retained comes behind them.
+    pub(crate) subacks_promised: u32,
+    /// Messages among these: none may overtake another.
+    pub(crate) delivers_promised: u32,
     /// Whether its CONNECT asked for a session that outlives it, however short that was cut.
     pub(crate) asked_to_last: bool,
     /// Whether acknowledgements may carry reason strings. [MQTT5 3.1.2-29]

@@ -9,7 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use siskin_proto::{Qos, TopicFilter};
 
-use super::{Body, Delivery, Extra, Reference, Session};
+use super::{Body, Connection, Delivery, Extra, Reference, Session};
 use crate::frames::Offered;
 use crate::message::Message;
 use crate::retained::{Page, Retained};
@@ -133,8 +133,9 @@ impl Session {
 
     /// Room for one message of any QoS, so that a feed never puts anything into the queue.
     fn has_room_to_feed(&self, turn: &Turn) -> bool {
-        self.connection.as_ref().is_some_and(|connection| !connection.has_pumped(turn))
-            && self.sender.is_ready()
+        let has_room =
+            |connection: &Connection| !connection.has_pumped(turn) && connection.subacks_promised == 0;
+        self.connection.as_deref().is_some_and(has_room) && self.sender.is_ready()
     }
 }
 

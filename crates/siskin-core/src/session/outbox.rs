@@ -9,6 +9,7 @@ use super::{Body, Connection, Delivery, Extra, Reference, Session};
 use crate::durable::{Promise, Then};
 use crate::event::Dropped;
 use crate::frames::{self, Cover, Naming, Offered};
+use crate::message::Parts;
 use crate::retained::Retained;
 use crate::store::Fetch;
 use crate::store::record::Progress;
@@ -103,20 +104,6 @@ impl Session {
         let (Some(connection), Some(id)) = (self.connection.as_deref_mut(), self.sender.next_id()) else {
             return;
         };
-        if let Some((record, reference)) = delivery.claim() {
-            let note = Progress::Sent(id).note();
-            turn.durable.batch().note(record, reference, note);
-            if delivery.qos == Qos::ExactlyOnce {
-                // The id must be known after a crash: under another one the client would take it for new.
-                connection.promises += 1;
-                let (key, connection) = (self.key, connection.number);
-                turn.durable.promise(Promise { key, connection, then: Then::Deliver(id) });
-                turn.count_stored(&delivery);
-                let sent = self.sender.send(delivery, Qos::ExactlyOnce);
-                debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
-                return;
-            }
-        }
         let cover = Cover {
             version: connection.version,
             qos: delivery.qos,
@@ -125,8 +112,26 @@ impl Session {
             retain: delivery.retain,
             subscription_ids: delivery.subscription_ids(),
         };
-        match put_publish(connection, turn, self.key, offered, &cover, now) {
+        let claim = delivery.claim();
+        // A QoS 2 id must be known after a crash: under another the client would take the message for new. What
+        // follows does not overtake it.
+        let must_wait =
+            claim.is_some() && delivery.qos == Qos::ExactlyOnce || connection.delivers_promised > 0;
+        let put = match must_wait {
+            true => check_size(connection, &offered.parts, &cover, now),
+            false => put_publish(connection, turn, self.key, offered, &cover, now),
+        };
+        match put {
             Ok(()) => {
+                if let Some((record, reference)) = claim {
+                    turn.durable.batch().note(record, reference, Progress::Sent(id).note());
+                }
+                if must_wait {
+                    connection.promises += 1;
+                    connection.delivers_promised += 1;
+                    let (key, connection) = (self.key, connection.number);
+                    turn.durable.promise(Promise { key, connection, then: Then::Deliver(id) });
+                }
                 turn.count_stored(&delivery);
                 let qos = delivery.qos;
                 let sent = self.sender.send(delivery, qos);
@@ -140,7 +145,7 @@ impl Session {
         }
     }
 
-    /// The QoS 2 message that was sent under `id` is safe, and goes out at last.
+    /// The message that was sent under `id` is safe, and goes out at last.
     pub(crate) fn deliver(&mut self, turn: &mut Turn, id: PacketId, now: Now) {
         let Some((qos, delivery)) = self.sender.message(id) else { return };
         let (Some(connection), Some(message)) = (self.connection.as_deref_mut(), delivery.message()) else {
@@ -303,6 +308,17 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether the PUBLISH of `parts` for `cover` is one that the client takes.
+fn check_size(
+    connection: &Connection,
+    parts: &Parts<'_>,
+    cover: &Cover<'_>,
+    now: Now,
+) -> Result<(), Dropped> {
+    let len = frames::encoded_len(parts, cover, Naming::Name, now);
+    if len <= connection.packet_size_max as usize { Ok(()) } else { Err(Dropped::TooLarge) }
 }
 
 /// Appends the PUBLISH of `offered` for `cover` to `connection`.

@@ -109,6 +109,7 @@ impl Worker {
         let connection = self.sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut());
         if let Some(connection) = connection {
             connection.promises += 1;
+            connection.subacks_promised += u32::from(matches!(then, Then::Answer(PacketKind::SubAck, _)));
             let connection = connection.number;
             self.turn.durable.promise(Promise { key, connection, then });
         }
@@ -154,6 +155,8 @@ impl Worker {
             return;
         };
         connection.promises -= 1;
+        connection.subacks_promised -= u32::from(matches!(then, Then::Answer(PacketKind::SubAck, _)));
+        connection.delivers_promised -= u32::from(matches!(then, Then::Deliver(_)));
         if let Err(cause) = self.keep(key, then) {
             self.end(key, cause, now);
             return;

@@ -243,6 +243,8 @@ impl Worker {
             is_dirty: false,
             is_corked: is_lasting,
             promises: 0,
+            subacks_promised: 0,
+            delivers_promised: 0,
             asked_to_last: properties.session_expiry_interval().unwrap_or(0) > 0,
             problem_information: properties.request_problem_information().unwrap_or(true),
             packet_size_max: terms.packet_size_max,

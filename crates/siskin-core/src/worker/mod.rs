@@ -168,9 +168,10 @@ impl Worker {
         }
     }
 
-    /// What waits to be written to the connection of session `key`.
+    /// What waits to be written to the connection of session `key`; nothing while even its CONNACK must wait.
     pub fn out(&mut self, key: SessionKey) -> Option<&mut OutBuffer> {
-        Some(&mut self.sessions.get_mut(key)?.connection.as_deref_mut()?.out)
+        let connection = self.connection(key).filter(|connection| !connection.is_corked)?;
+        Some(&mut connection.out)
     }
 
     /// The connection of session `key` took all its bytes: its buffer goes back, and what waited for
@@ -293,8 +294,8 @@ impl Worker {
 
     /// A client that sends but never reads would make us hold its answers for ever.
     fn check_reader(&mut self, key: SessionKey, now: Now) -> Result<(), Ended> {
-        let Some(out) = self.out(key) else { return Err(Ended) };
-        let held = out.len_copied();
+        let Some(connection) = self.connection(key) else { return Err(Ended) };
+        let held = connection.out.len_copied();
         if held <= ANSWERS_BYTES_MAX + self.turn.limits.out_buffer_bytes_max {
             return Ok(());
         }

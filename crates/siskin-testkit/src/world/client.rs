@@ -12,12 +12,18 @@ use super::ledger::{Ledger, Note};
 use super::link::Link;
 use super::random::Random;
 
+/// The retained topic of each publisher.
+pub(super) const RETAINED: [&str; 7] = ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5", "r/6"];
+
 pub(super) struct SimClient {
     pub(super) number: usize,
     pub(super) is_persistent: bool,
     pub(super) version: Version,
     pub(super) link: Option<usize>,
     is_accepted: bool,
+    /// How many sessions it has had.
+    pub(super) sessions: usize,
+    has_been_accepted: bool,
     pub(super) receive_maximum: u16,
     /// Broker's.
     send_maximum: u16,
@@ -66,6 +72,8 @@ impl SimClient {
             version: super::version(random),
             link: None,
             is_accepted: false,
+            sessions: 0,
+            has_been_accepted: false,
             receive_maximum: random.between(1, 10) as u16,
             send_maximum: 5,
             filters,
@@ -132,6 +140,7 @@ impl SimClient {
         self.owed.clear();
         self.open.clear();
         if !self.is_persistent {
+            self.sessions += 1;
             self.confirmed = 0;
             self.sending.clear();
             self.half_received.clear();
@@ -142,9 +151,13 @@ impl SimClient {
         if !self.is_accepted || self.sending.len() >= usize::from(self.send_maximum) {
             return;
         }
-        let topic = ["t/1", "t/2", "t/3", "u/2"][random.below(4)];
-        let qos = Qos::from_u8(random.below(3) as u8).unwrap_or_default();
-        let note = ledger.published(self.number, topic, qos);
+        let mut topic = ["t/1", "t/2", "t/3", "u/2"][random.below(4)];
+        let mut qos = Qos::from_u8(random.below(3) as u8).unwrap_or_default();
+        if random.chance(15) {
+            // One publisher each and one QoS, so that it is known which is the last.
+            (topic, qos) = (RETAINED[self.number], Qos::AtLeastOnce);
+        }
+        let note = ledger.published(self, topic, qos);
         if qos == Qos::AtMostOnce {
             self.send_publish(links, note, None, false);
             return;
@@ -172,7 +185,7 @@ impl SimClient {
             &Packet::Publish(Publish {
                 dup,
                 qos: note.qos,
-                retain: false,
+                retain: RETAINED.contains(&note.topic),
                 topic: Some(TopicName::parse(note.topic).expect("topics of the world are legal")),
                 packet_id,
                 properties: Properties::EMPTY,
@@ -204,7 +217,12 @@ impl SimClient {
         match packet {
             Packet::ConnAck(connack) => {
                 assert_eq!(connack.reason, Reason::Success);
-                self.accepted(connack.properties, links);
+                let is_told = self.version > Version::V3_1;
+                if is_told && self.is_persistent && self.has_been_accepted && !connack.session_present {
+                    ledger.lost_session(self.number);
+                }
+                self.has_been_accepted = true;
+                self.accepted(connack.properties, links, ledger);
             }
             Packet::SubAck(suback) => {
                 assert!(suback.reasons.iter().all(|reason| !reason.is_error()));
@@ -232,7 +250,7 @@ impl SimClient {
         }
     }
 
-    fn accepted(&mut self, properties: Properties<'_>, links: &mut [Link]) {
+    fn accepted(&mut self, properties: Properties<'_>, links: &mut [Link], ledger: &mut Ledger) {
         self.is_accepted = true;
         self.send_maximum = properties.receive_maximum().unwrap_or(5).min(5);
         if self.confirmed < self.filters.len() {
@@ -251,7 +269,10 @@ impl SimClient {
         for sending in self.sending.clone().into_values() {
             match sending.is_released {
                 true => self.send_pubrel(links, sending.id),
-                false => self.send_publish(links, sending.note, Some(sending.id), true),
+                false => {
+                    ledger.repeated(sending.note);
+                    self.send_publish(links, sending.note, Some(sending.id), true);
+                }
             }
         }
     }

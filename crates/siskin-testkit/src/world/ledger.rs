@@ -1,11 +1,11 @@
 //! What was published, acknowledged and delivered, and what must hold of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use siskin_core::{Cause, Totals};
+use siskin_core::{Cause, Shared};
 use siskin_proto::Qos;
 
-use super::client::SimClient;
+use super::client::{RETAINED, SimClient};
 
 /// One message: who published it where, as his how-manieth there at this QoS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +14,16 @@ pub(super) struct Note {
     pub(super) topic: &'static str,
     pub(super) qos: Qos,
     pub(super) sequence: usize,
+}
+
+/// Messages that keep their order: of one session of a publisher, to one topic, at one QoS. What a publisher sends in
+/// another session, on another worker, may overtake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Stream {
+    publisher: usize,
+    session: usize,
+    topic: &'static str,
+    qos: Qos,
 }
 
 /// The books of one world.
@@ -25,7 +35,13 @@ pub struct Ledger {
     acknowledged: BTreeMap<Note, ()>,
     delivered: BTreeMap<(usize, Note), usize>,
     /// The last new sequence that a client has seen of each stream.
-    last: BTreeMap<(usize, usize, &'static str, Qos), usize>,
+    last: BTreeMap<(usize, Stream), usize>,
+    /// What each message is a part of.
+    streams: BTreeMap<Note, Stream>,
+    /// Messages that were sent again: who subscribed in between may get them late.
+    repeated: BTreeSet<Note>,
+    /// Whether the broker was killed at least once.
+    has_crashed: bool,
     failure: Option<String>,
     pending: Vec<Note>,
 }
@@ -41,20 +57,28 @@ impl Note {
         let mut word = || words.next().expect("payloads arrive as they were sent");
         let publisher = word().parse().expect("a number");
         let topic = word();
-        let topic = *["t/1", "t/2", "t/3", "u/2"].iter().find(|t| **t == topic).expect("a topic");
+        let mut topics = ["t/1", "t/2", "t/3", "u/2"].into_iter().chain(RETAINED);
+        let topic = topics.find(|known| *known == topic).expect("a topic");
         let qos = Qos::from_u8(word().parse().expect("a number")).expect("a QoS");
         Self { publisher, topic, qos, sequence: word().parse().expect("a number") }
     }
 }
 
 impl Ledger {
-    /// `publisher` sends a new message.
-    pub(super) fn published(&mut self, publisher: usize, topic: &'static str, qos: Qos) -> Note {
+    /// `client` sends a new message.
+    pub(super) fn published(&mut self, client: &SimClient, topic: &'static str, qos: Qos) -> Note {
+        let publisher = client.number;
         let sequence = self.sequences.entry((publisher, topic, qos)).or_default();
         *sequence += 1;
         let note = Note { publisher, topic, qos, sequence: *sequence };
+        self.streams.insert(note, Stream { publisher, session: client.sessions, topic, qos });
         self.pending.push(note);
         note
+    }
+
+    /// A message is sent again, since no acknowledgement came.
+    pub(super) fn repeated(&mut self, note: Note) {
+        self.repeated.insert(note);
     }
 
     /// The broker has taken a message over.
@@ -67,12 +91,18 @@ impl Ledger {
         let count = self.delivered.entry((client, note)).or_default();
         *count += 1;
         if *count > 1 {
-            if note.qos != Qos::AtLeastOnce && qos != Qos::AtLeastOnce {
+            // Of what went out before it was safe, only QoS 2 knows whether it has come before.
+            let may_repeat = self.has_crashed && qos == Qos::AtMostOnce && note.qos > Qos::AtMostOnce;
+            if note.qos != Qos::AtLeastOnce && qos != Qos::AtLeastOnce && !may_repeat {
                 self.fail(format!("client{client} got {note:?} twice, at {qos:?}"));
             }
             return;
         }
-        let last = self.last.entry((client, note.publisher, note.topic, note.qos)).or_default();
+        let last = self.last.entry((client, self.streams[&note])).or_default();
+        // What is retained comes to a new subscriber ahead of what others have still in their queues.
+        if note.sequence <= *last && (self.repeated.contains(&note) || RETAINED.contains(&note.topic)) {
+            return;
+        }
         if note.sequence <= *last {
             let last = *last;
             self.fail(format!("client{client} got {note:?} for the first time after {last}"));
@@ -86,6 +116,18 @@ impl Ledger {
         if !matches!(cause, Cause::TakenOver | Cause::ConnectionLost) {
             self.fail(format!("the broker closed a connection: {cause}"));
         }
+    }
+
+    /// A client came back to a session that it was promised, and it was not there.
+    pub(super) fn lost_session(&mut self, client: usize) {
+        self.fail(format!("the session of client{client} is gone"));
+    }
+
+    /// The broker was killed: clients whose sessions do not last know nothing of what came before.
+    pub(super) fn crashed(&mut self, clients: &[SimClient]) {
+        self.has_crashed = true;
+        self.delivered.retain(|(client, _), _| clients[*client].is_persistent);
+        self.last.retain(|(client, _), _| clients[*client].is_persistent);
     }
 
     fn fail(&mut self, what: String) {
@@ -112,7 +154,9 @@ impl Ledger {
     }
 
     /// What must hold when all is quiet.
-    pub(super) fn assert_end(&mut self, seed: u64, clients: &[SimClient], totals: &Totals) {
+    pub(super) fn assert_end(&mut self, seed: u64, clients: &[SimClient], shared: &Shared) {
+        let totals = shared.totals();
+        self.assert_retained(seed, shared);
         self.assert_step(seed, usize::MAX, clients);
         for (note, due) in &self.due {
             if note.qos == Qos::AtMostOnce || !self.acknowledged.contains_key(note) {
@@ -132,6 +176,18 @@ impl Ledger {
         assert_eq!(totals.stored_messages, 0, "seed {seed}: messages held after all were acknowledged");
         assert_eq!(totals.stored_bytes, 0, "seed {seed}: bytes held after all were acknowledged");
         assert_eq!(totals.sessions, persistent, "seed {seed}: sessions left");
+    }
+
+    /// The retained message of a topic is the last that was acknowledged, or one that was sent after it.
+    fn assert_retained(&self, seed: u64, shared: &Shared) {
+        let retained = shared.retained.read().expect("no worker panicked");
+        for (publisher, topic) in RETAINED.into_iter().enumerate() {
+            let acknowledged = self.acknowledged.keys().filter(|note| note.topic == topic);
+            let Some(least) = acknowledged.map(|note| note.sequence).max() else { continue };
+            let message = retained.get(topic).map(|message| Note::from_payload(message.payload()));
+            let is_right = message.is_some_and(|note| note.publisher == publisher && note.sequence >= least);
+            assert!(is_right, "seed {seed}: {topic} has {message:?}, and {least} was acknowledged");
+        }
     }
 
     /// How many messages were taken over, and how many deliveries there were.

@@ -37,6 +37,15 @@ impl Link {
         self.down.drain(..len).collect()
     }
 
+    /// The broker is gone, and all that was under way with it.
+    pub(super) fn vanish(&mut self) {
+        self.is_open = false;
+        self.key = None;
+        self.up.clear();
+        self.down.clear();
+        self.inbound.clear();
+    }
+
     pub(super) fn close(&mut self, mut out: OutBuffer) {
         self.is_open = false;
         while write_some(&mut self.down, &mut out, usize::MAX) > 0 {}

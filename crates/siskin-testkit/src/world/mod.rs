@@ -1,5 +1,6 @@
 //! A world in which everything goes wrong that can: links delay, stall and break, clients come back
-//! under the same id before the broker has noticed that they left, workers' mail is late. One seed makes
+//! under the same id before the broker has noticed that they left, workers' mail is late, disks are slow, and
+//! in every other world the broker is killed again and again with what was not safe yet. One seed makes
 //! one history, always the same.
 //!
 //! What must hold is checked after every step, and the rest when the world has come to peace: see
@@ -13,9 +14,10 @@ mod random;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use siskin_core::{Cause, Limits, Mail, NodeInfo, Now, Shared, Worker};
+use siskin_core::{Cause, Limits, Mail, NodeInfo, Now, Recovered, Shared, Worker};
 use siskin_proto::Version;
 
+use crate::store::SimStore;
 use client::SimClient;
 pub use ledger::Ledger;
 use link::Link;
@@ -32,12 +34,16 @@ pub struct Shape {
     pub passing: usize,
     /// Steps before the world comes to peace.
     pub steps: usize,
+    /// Whether the broker has a store, and dies now and then.
+    pub is_durable: bool,
 }
 
 /// One world.
 pub struct World {
     random: Random,
     now: Now,
+    limits: Limits,
+    store: Option<Arc<SimStore>>,
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     /// Mail under way, by sender and receiver, in order.
@@ -59,6 +65,7 @@ pub fn run(seed: u64) -> Ledger {
         persistent: random.between(2, 5) as usize,
         passing: random.between(0, 2) as usize,
         steps: random.between(100, 500) as usize,
+        is_durable: random.chance(50),
     };
     let mut world = World::new(random, shape);
     for step in 0..shape.steps {
@@ -66,7 +73,8 @@ pub fn run(seed: u64) -> Ledger {
         world.ledger.assert_step(seed, step, &world.clients);
     }
     world.make_peace();
-    world.ledger.assert_end(seed, &world.clients, &world.shared.totals());
+    world.ledger.assert_end(seed, &world.clients, &world.shared);
+    world.assert_clean(seed);
     world.ledger
 }
 
@@ -78,19 +86,22 @@ impl World {
             receive_maximum: random.between(1, 20) as u16,
             out_buffer_bytes_max: random.between(200, 4000) as usize,
             topic_alias_max: random.between(0, 4) as u16,
+            queue_memory_bytes_max: random.between(0, 2000),
             ..Limits::default()
         };
-        let node = NodeInfo { name: "world".into(), version: String::new(), started_unix_ms: 0 };
-        let shared = Shared::new(limits, shape.workers, random.number(), node);
         let now = Now::from_millis(1000);
-        let workers: Vec<_> =
-            (0..shape.workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
+        let store = shape.is_durable.then(SimStore::new);
+        if let Some(store) = &store {
+            store.hold();
+        }
+        let (shared, workers) = start(limits.clone(), store.as_ref(), shape.workers, random.number(), now);
         let clients = (0..shape.persistent + shape.passing)
             .map(|number| SimClient::new(number, number < shape.persistent, &mut random))
             .collect();
         let pairs = workers.len() * workers.len();
         let mail = (0..pairs).map(|_| VecDeque::new()).collect();
-        Self { random, now, shared, workers, mail, links: Vec::new(), clients, ledger: Ledger::default() }
+        let (links, ledger) = (Vec::new(), Ledger::default());
+        Self { random, now, limits, store, shared, workers, mail, links, clients, ledger }
     }
 
     /// One thing happens.
@@ -103,7 +114,9 @@ impl World {
             74..84 => self.clients[client].acknowledge(&mut self.random, &mut self.links),
             84..86 => self.cut(client),
             86..92 => self.connect(client),
-            92..97 => {
+            92..94 => self.sync(),
+            94 if self.random.chance(15) => self.crash(),
+            94..97 => {
                 let pair = self.random.below(self.mail.len());
                 self.deliver_mail(pair);
             }
@@ -180,6 +193,50 @@ impl World {
         }
     }
 
+    /// The disk gets so far.
+    fn sync(&mut self) {
+        if let Some(store) = &self.store {
+            store.sync(self.random.between(1, 20) as usize);
+            self.flush();
+        }
+    }
+
+    /// The broker is killed, and started again on what its store has: what was safe, and maybe some more.
+    fn crash(&mut self) {
+        let Some(store) = &self.store else { return };
+        let more = self.random.below(store.pending() + 1);
+        let store = store.crash(more);
+        store.hold();
+        for client in 0..self.clients.len() {
+            let Some(link) = self.clients[client].link else { continue };
+            // What was sent may still arrive.
+            if self.random.chance(70) {
+                let bytes = self.links[link].take_down(usize::MAX);
+                self.clients[client].receive(&bytes, &mut self.links, &mut self.ledger);
+            }
+            self.clients[client].disconnected();
+        }
+        self.links.iter_mut().for_each(Link::vanish);
+        self.mail.iter_mut().for_each(VecDeque::clear);
+        let workers = self.workers.len() as u16;
+        let seed = self.random.number();
+        (self.shared, self.workers) = start(self.limits.clone(), Some(&store), workers, seed, self.now);
+        self.store = Some(store);
+        self.ledger.crashed(&self.clients);
+        self.flush();
+    }
+
+    /// Nothing is left in the store but what is at rest.
+    fn assert_clean(&self, seed: u64) {
+        let Some(store) = &self.store else { return };
+        let leftovers: Vec<_> =
+            store.leftovers().into_iter().filter(|text| !text.contains("is_retained: true")).collect();
+        assert!(leftovers.is_empty(), "seed {seed}: left in the store: {leftovers:#?}");
+        let retained = store.leftovers().len();
+        let known = self.shared.retained.read().map_or(0, |retained| retained.len());
+        assert_eq!(retained, known, "seed {seed}: retained messages in the store and in memory");
+    }
+
     fn pass_time(&mut self) {
         self.now = self.now.plus_ms(self.random.between(1, 2000));
         for worker in &mut self.workers {
@@ -193,6 +250,7 @@ impl World {
     fn flush(&mut self) {
         for index in 0..self.workers.len() {
             let mut dirty = Vec::new();
+            self.workers[index].commit(self.now);
             self.workers[index].take_dirty(&mut dirty);
             for (key, number) in dirty {
                 link::write(&mut self.links[number as usize], &mut self.workers[index], key, self.now);
@@ -222,6 +280,10 @@ impl World {
 
     /// Everybody who lasts comes back, all links work, and everything runs until nothing moves.
     fn make_peace(&mut self) {
+        if let Some(store) = &self.store {
+            store.release();
+        }
+        self.flush();
         for client in 0..self.clients.len() {
             if self.clients[client].is_persistent {
                 if self.clients[client].link.is_none() {
@@ -272,6 +334,32 @@ impl World {
         }
         has_moved
     }
+}
+
+/// A broker on what a store holds.
+fn start(
+    limits: Limits,
+    store: Option<&Arc<SimStore>>,
+    workers: u16,
+    seed: u64,
+    now: Now,
+) -> (Arc<Shared>, Vec<Worker>) {
+    let node = NodeInfo { name: "world".into(), version: String::new(), started_unix_ms: 0 };
+    let mut recovered = Recovered::default();
+    let shared = match store {
+        Some(store) => {
+            let last = store.load(|live| recovered.add(live));
+            let seed = recovered.seed().unwrap_or(seed);
+            Shared::with_store(limits, workers, seed, node, Arc::clone(store) as _, last)
+        }
+        None => Shared::new(limits, workers, seed, node),
+    };
+    let mut workers: Vec<_> =
+        (0..workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
+    if store.is_some() {
+        recovered.install(&shared, &mut workers, now);
+    }
+    (shared, workers)
 }
 
 /// The version that a client of a world speaks.
