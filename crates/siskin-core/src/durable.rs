@@ -159,11 +159,13 @@ impl Durable {
         let Some(store) = &self.records.store else { return };
         let promises = std::mem::take(&mut self.gathering);
         if !self.batch.is_empty() {
-            if !promises.is_empty() {
+            // The promise for the packet at hand may be made only after its records are handed over.
+            let is_awaited = !promises.is_empty() || self.touched;
+            if is_awaited {
                 self.batch.await_safety();
             }
             let ticket = store.append(self.worker, &mut self.batch);
-            if !promises.is_empty() {
+            if is_awaited {
                 self.awaited = ticket;
             }
         }

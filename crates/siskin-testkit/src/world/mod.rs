@@ -115,7 +115,7 @@ impl World {
             84..86 => self.cut(client),
             86..92 => self.connect(client),
             92..94 => self.sync(),
-            94 if self.random.chance(15) => self.crash(),
+            94 if self.random.chance(50) => self.crash(),
             94..97 => {
                 let pair = self.random.below(self.mail.len());
                 self.deliver_mail(pair);
