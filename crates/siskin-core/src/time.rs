@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// A moment, in milliseconds since the broker's own beginning. Never read from a clock in here.
+/// A moment, in milliseconds since 1970 as the broker's driver counts them, so that it means the same after a restart.
+/// Never read from a clock in here.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Now(u64);
 

@@ -1,19 +1,24 @@
 //! The one place where the time is read.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use siskin_core::Now;
 
-/// Counts from the start of the broker, the same for all its workers.
+/// Milliseconds since 1970 as they were when the broker started, and from there on at a steady pace, whatever is done
+/// to the system's clock. The same for all workers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock(Instant);
+pub(crate) struct Clock {
+    started: Instant,
+    started_unix_ms: u64,
+}
 
 impl Clock {
     pub(crate) fn start() -> Self {
-        Self(Instant::now())
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Instant::now(), started_unix_ms: since_1970.as_millis() as u64 }
     }
 
     pub(crate) fn now(self) -> Now {
-        Now::from_millis(self.0.elapsed().as_millis() as u64)
+        Now::from_millis(self.started_unix_ms + self.started.elapsed().as_millis() as u64)
     }
 }

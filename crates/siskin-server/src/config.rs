@@ -1,8 +1,10 @@
 //! What the broker shall do: every value decided, nothing left to default.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use siskin_core::Limits;
+use siskin_core::store::Durability;
 
 /// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
 #[derive(Clone, Debug)]
@@ -15,6 +17,8 @@ pub struct Config {
     pub listeners: Vec<SocketAddr>,
     /// What the log shows, and how.
     pub log: Log,
+    /// What outlives the broker, and where it lies.
+    pub store: StoreConfig,
     /// What one transport may cost before and after it is a session's.
     pub transport: TransportLimits,
     /// What clients may do once they are connected.
@@ -28,6 +32,40 @@ pub struct Log {
     pub level: LogLevel,
     /// How a line looks.
     pub format: LogFormat,
+}
+
+/// What outlives the broker, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreConfig {
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// The directory; empty for [`StoreConfig::default_directory`]. Not used at [`Durability::Memory`].
+    pub directory: PathBuf,
+}
+
+impl StoreConfig {
+    /// Where a store lies if nobody says otherwise: `$STATE_DIRECTORY`, as systemd sets it; `/var/lib/siskin` for
+    /// root; `$XDG_STATE_HOME/siskin` or `~/.local/state/siskin` for others. None where there is no home either.
+    pub fn default_directory() -> Option<PathBuf> {
+        let path = |name: &str| std::env::var_os(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+        if let Some(directory) = path("STATE_DIRECTORY") {
+            return Some(directory);
+        }
+        if rustix::process::geteuid().is_root() {
+            return Some("/var/lib/siskin".into());
+        }
+        let state = path("XDG_STATE_HOME").or_else(|| path("HOME").map(|home| home.join(".local/state")));
+        state.map(|state| state.join("siskin"))
+    }
+
+    /// The directory to use.
+    pub fn resolved(&self) -> Option<PathBuf> {
+        if self.directory.as_os_str().is_empty() {
+            Self::default_directory()
+        } else {
+            Some(self.directory.clone())
+        }
+    }
 }
 
 /// How grave a log line is.
@@ -93,6 +131,7 @@ impl Default for Config {
             workers: 0,
             listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT)).to_vec(),
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
+            store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },
             transport: TransportLimits::default(),
             limits: Limits::default(),
         }

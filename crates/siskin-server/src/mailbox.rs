@@ -48,6 +48,13 @@ impl Mailbox {
         }
     }
 
+    /// Wakes the worker although there is no letter: the store has something for it.
+    pub(crate) fn nudge(&self) {
+        if let Err(error) = self.waker.wake() {
+            tracing::error!("a worker could not be woken: {error}");
+        }
+    }
+
     /// Takes all letters; `into` is empty and lends its memory.
     pub(crate) fn open(&self, into: &mut Vec<Letter>) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);

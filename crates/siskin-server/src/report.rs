@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::net::SocketAddr;
 
-use siskin_core::{Cause, Event};
+use siskin_core::{Cause, Event, Report};
 use tracing::{debug, info, warn};
 
 /// One line for `event`; `peer` is the transport it is about, if that is still known.
@@ -17,6 +17,25 @@ pub(crate) fn event(event: &Event, peer: Option<SocketAddr>) {
         Event::Dropped { client_id, .. } => warn!(client = ?Short(client_id), "{line}"),
         Event::SubscriptionRefused { client_id, .. } => info!(client = ?Short(client_id), "{line}"),
         Event::SessionEnded { client_id, .. } => debug!(client = ?Short(client_id), "{line}"),
+    }
+}
+
+/// What was found in the store.
+pub(crate) fn recovered(report: &Report) {
+    let Report { sessions, subscriptions, messages, retained, wills, retained_dropped, unreadable } = *report;
+    info!(
+        sessions,
+        subscriptions,
+        messages,
+        retained,
+        wills,
+        "recovered {sessions} sessions with {messages} messages, and {retained} retained messages"
+    );
+    if retained_dropped > 0 {
+        warn!("{retained_dropped} retained messages were dropped: the limits have no room for them any more");
+    }
+    if unreadable > 0 {
+        warn!("{unreadable} records of the store make no sense to this version and were left where they are");
     }
 }
 

@@ -13,19 +13,23 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::Poll;
 use mio::net::TcpListener;
-use siskin_core::{NodeInfo, Shared};
+use siskin_core::store::Durability;
+use siskin_core::{NodeInfo, Recovered, Shared};
+use siskin_store::{DiskStore, Opened};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, StoreConfig};
 use crate::listener;
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
+use crate::report;
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
 
 /// A broker that listens and works until it is stopped. Dropped without [`Server::stop`] it goes on.
 pub struct Server {
     addresses: Vec<SocketAddr>,
     shared: Arc<Shared>,
+    store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -42,6 +46,10 @@ pub enum StartError {
     },
     /// The system gave no thread, no poll or no waker.
     System(io::Error),
+    /// The store cannot be used.
+    Store(siskin_store::Error),
+    /// Nobody says where the store is to be, and there is no home to put it.
+    NoDirectory,
 }
 
 impl Server {
@@ -54,6 +62,8 @@ impl Server {
             0 => ceiling,
             wished => wished.min(ceiling),
         };
+        let mut recovered = Recovered::default();
+        let opened = open_store(&config.store, &mut recovered)?;
         let listeners = listener::bind(&config.listeners)?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let node = NodeInfo {
@@ -63,7 +73,6 @@ impl Server {
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |elapsed| elapsed.as_millis() as u64),
         };
-        let shared = Shared::new(config.limits, workers, random_seed(), node);
         let clock = Clock::start();
 
         let mut polls = Vec::new();
@@ -75,6 +84,18 @@ impl Server {
         }
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
         let neighbours = Arc::new(Neighbours { mailboxes, loads });
+        let seed = recovered.seed().unwrap_or_else(random_seed);
+        let last = opened.as_ref().map_or(0, Opened::last_id);
+        let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
+        let shared = match &store {
+            Some(store) => Shared::with_store(config.limits, workers, seed, node, Arc::clone(store) as _, last),
+            None => Shared::new(config.limits, workers, seed, node),
+        };
+        let core = |index| siskin_core::Worker::new(index, Arc::clone(&shared), clock.now());
+        let mut cores: Vec<_> = (0..workers).map(core).collect();
+        if store.is_some() {
+            report::recovered(&recovered.install(&shared, &mut cores, clock.now()));
+        }
         let mut acceptor = Some(Acceptor::new(
             listeners,
             polls[0].registry(),
@@ -82,8 +103,7 @@ impl Server {
             config.transport.connect_rate_max,
         )?);
         let mut threads = Vec::new();
-        for (index, poll) in (0..workers).zip(polls) {
-            let core = siskin_core::Worker::new(index, Arc::clone(&shared), clock.now());
+        for ((index, poll), core) in (0..workers).zip(polls).zip(cores) {
             let neighbours = Arc::clone(&neighbours);
             let worker = Worker::new(index, core, poll, neighbours, clock, config.transport, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
@@ -97,7 +117,7 @@ impl Server {
             connections_max,
             "open files {open_files}, so at most {connections_max} connections"
         );
-        Ok(Self { addresses, shared, neighbours, threads })
+        Ok(Self { addresses, shared, store, neighbours, threads })
     }
 
     /// The addresses listened on, with the ports that the system chose.
@@ -129,8 +149,33 @@ impl Server {
                 tracing::error!("a worker had panicked");
             }
         }
+        if let Some(store) = self.store
+            && let Err(error) = store.close()
+        {
+            tracing::error!("the store was not closed properly: {error}");
+        }
         tracing::info!("stopped");
     }
+}
+
+/// Reads the store, if there is to be one.
+fn open_store(config: &StoreConfig, recovered: &mut Recovered) -> Result<Option<Opened>, StartError> {
+    if config.durability == Durability::Memory {
+        tracing::warn!("store.durability is memory: sessions and retained messages end with this process");
+        return Ok(None);
+    }
+    let directory = config.resolved().ok_or(StartError::NoDirectory)?;
+    let options = siskin_store::Options { durability: config.durability, ..Default::default() };
+    let opened = DiskStore::open(&directory, options, |live| recovered.add(live)).map_err(StartError::Store)?;
+    tracing::info!("the store is {}", directory.display());
+    Ok(Some(opened))
+}
+
+/// Starts the threads of the store, which wake workers through their mailboxes.
+fn start_store(opened: Opened, neighbours: &Arc<Neighbours>) -> Result<Arc<DiskStore>, StartError> {
+    let neighbours = Arc::clone(neighbours);
+    let wake = move |worker: u16| neighbours.mailboxes[usize::from(worker)].nudge();
+    opened.start(wake).map(Arc::new).map_err(StartError::Store)
 }
 
 /// How long stopping waits for a worker to publish its wills.
@@ -156,6 +201,10 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
             Self::System(source) => write!(f, "cannot start: {source}"),
+            Self::Store(source) => write!(f, "cannot use the store: {source}"),
+            Self::NoDirectory => f.write_str(
+                "there is no home directory for the store: set store.dir, or store.durability = \"memory\"",
+            ),
         }
     }
 }
@@ -164,6 +213,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Bind { source, .. } | Self::System(source) => Some(source),
+            Self::Store(source) => Some(source),
+            Self::NoDirectory => None,
         }
     }
 }

@@ -31,6 +31,11 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A name that is one level of a topic.
     TopicLevel,
+    /// A directory; `word` stands for none that is named.
+    Directory {
+        /// What is shown where none is named.
+        word: &'static str,
+    },
 }
 
 /// What a number counts.
@@ -70,7 +75,11 @@ impl Kind {
             },
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
-            Self::Choice(_) | Self::TopicLevel => Err(format!("`{text}` is not {}", self.expected())),
+            Self::Directory { word } if *word == text => Ok(Value::Text(String::new())),
+            Self::Directory { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
+            Self::Choice(_) | Self::TopicLevel | Self::Directory { .. } => {
+                Err(format!("`{text}` is not {}", self.expected()))
+            }
         }
     }
 
@@ -83,6 +92,7 @@ impl Kind {
             (Self::Number { unit, .. }, Value::Number(value)) => unit.show(*value),
             (_, Value::Number(value)) => value.to_string(),
             (_, Value::Switch(value)) => value.to_string(),
+            (Self::Directory { word }, Value::Text(value)) if value.is_empty() => (*word).to_owned(),
             (_, Value::Text(value)) => value.clone(),
         }
     }
@@ -90,7 +100,7 @@ impl Kind {
     /// `value` as TOML.
     pub fn show_toml(&self, value: &Value) -> String {
         let text = self.show(value);
-        let is_name = matches!(self, Self::TopicLevel);
+        let is_name = matches!(self, Self::TopicLevel | Self::Directory { .. });
         let is_bare = matches!(value, Value::Switch(_)) || text.bytes().all(|byte| byte.is_ascii_digit());
         if is_bare && !is_name { text } else { quoted(&text) }
     }
@@ -112,6 +122,7 @@ impl Kind {
             Self::Switch => "true or false".to_owned(),
             Self::Choice(words) => words.join(", "),
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters".to_owned(),
+            Self::Directory { word } => format!("a directory or {word}"),
         }
     }
 
@@ -125,6 +136,7 @@ impl Kind {
             Self::Switch => "BOOL",
             Self::Choice(_) => "WORD",
             Self::TopicLevel => "NAME",
+            Self::Directory { .. } => "DIR",
         }
     }
 
@@ -137,6 +149,7 @@ impl Kind {
             Self::Switch => "true or false",
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters",
+            Self::Directory { word } => return format!("a directory, nor `{word}`"),
         };
         match self {
             Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),
@@ -190,6 +203,10 @@ impl Unit {
 
 fn is_topic_level(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.contains(['/', '+', '#']) && !text.chars().any(char::is_control)
+}
+
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.chars().any(char::is_control)
 }
 
 /// A TOML basic string. Its values hold no control characters.

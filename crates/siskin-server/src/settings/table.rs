@@ -2,6 +2,7 @@
 //! `siskin check` are read off this table; the defaults are those of [`Config::default`].
 
 use siskin_core::QueueFull;
+use siskin_core::store::Durability;
 use siskin_proto::Qos;
 
 use super::kind::{Kind, Unit, Value};
@@ -130,6 +131,16 @@ const NODE_NAME: Field = Field {
     },
 };
 
+const STORE_DIR: Field = Field {
+    kind: Kind::Directory { word: "default" },
+    read: |config| Value::Text(config.store.directory.to_string_lossy().into_owned()),
+    write: |config, value| {
+        if let Value::Text(path) = value {
+            config.store.directory = path.into();
+        }
+    },
+};
+
 /// What a `[[listener]]` table may hold: key and what it is.
 pub const LISTENER_KEYS: [(&str, &str); 2] = [
     ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
@@ -149,6 +160,13 @@ pub static SETTINGS: &[Setting] = &[
         "Least grave log lines to show"),
     Setting::fixed("log.format", choice!(log.format: "human" = LogFormat::Human, "json" = LogFormat::Json),
         "How a log line looks"),
+
+    Setting::fixed("store.durability", choice!(store.durability: "synced" = Durability::Synced,
+        "written" = Durability::Written, "memory" = Durability::Memory),
+        "How safe a message is when it is acknowledged: on stable storage, with the kernel, or in memory alone"),
+    Setting::fixed("store.dir", STORE_DIR,
+        "Directory of what outlives the broker; by default $STATE_DIRECTORY, else /var/lib/siskin for root and \
+         ~/.local/state/siskin for others"),
 
     Setting::fixed("limits.connections_max",
         number!(transport.connections_max: u32, Count, 0, u32::MAX, "open-files" = 0),
@@ -174,6 +192,9 @@ pub static SETTINGS: &[Setting] = &[
         "Messages that wait for one session; at the limit queue_full decides"),
     Setting::fixed("limits.queue_bytes_max", number!(limits.queue_bytes_max: u64, Bytes, 0, 1_u64 << 50),
         "Bytes of messages that wait for one session; at the limit queue_full decides"),
+    Setting::fixed("limits.queue_memory_bytes_max",
+        number!(limits.queue_memory_bytes_max: u64, Bytes, 0, 1_u64 << 50),
+        "Bytes of messages that wait for one session in memory; beyond it they lie in the store alone"),
     Setting::fixed("limits.queue_full", choice!(limits.queue_full: "drop-newest" = QueueFull::DropNewest,
         "drop-oldest" = QueueFull::DropOldest),
         "Which message a full queue loses"),

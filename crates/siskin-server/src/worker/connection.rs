@@ -22,6 +22,8 @@ pub(super) struct Connection {
     pub(super) continues: bool,
     /// Is not read until it takes its answers.
     pub(super) is_paused: bool,
+    /// Is not read until the store has made safe what it sent.
+    pub(super) is_ahead: bool,
     /// The peer sends no more: what is short of a full read may still be followed by the end.
     pub(super) is_read_closed: bool,
     /// The kernel refused bytes and will say when it takes some.
@@ -66,6 +68,7 @@ impl Connection {
             answers_unread: 0,
             continues: false,
             is_paused: false,
+            is_ahead: false,
             is_read_closed: false,
             is_refused: false,
             watches_writable: false,

@@ -67,6 +67,8 @@ pub(crate) struct Worker {
     buffer: Vec<u8>,
     /// Those to be read in the next turn without being asked.
     continuing: Vec<u32>,
+    /// Those that are not read until the store has made safe what they sent.
+    ahead: Vec<u32>,
     /// Those with something to write.
     dirty: Vec<(SessionKey, u32)>,
     /// Those to be forgotten when the turn is over; until then their numbers are not given anew.
@@ -108,6 +110,7 @@ impl Worker {
             serial: 0,
             buffer: Vec::with_capacity(READ_BYTES),
             continuing: Vec::new(),
+            ahead: Vec::new(),
             dirty: Vec::new(),
             gone: Vec::new(),
             leaving: Vec::new(),
@@ -162,10 +165,14 @@ impl Worker {
         }
         self.accept();
         self.expire();
+        self.core.commit(self.now);
+        self.resume_ahead();
         self.post_mail();
         self.flush();
         self.apply_closes();
-        // A write that failed may have published a will.
+        // A write that failed may have published a will, and one that made room may have sent more.
+        self.core.commit(self.now);
+        self.core.take_dirty(&mut self.dirty);
         self.post_mail();
         self.end_turn();
     }
@@ -351,6 +358,18 @@ impl Worker {
         if !matches!(connection.phase, Phase::Gone | Phase::Leaving) {
             connection.phase = Phase::Gone;
             self.gone.push(index);
+        }
+    }
+
+    /// Reads those again that were too far ahead of the store and are no longer.
+    fn resume_ahead(&mut self) {
+        for index in mem::take(&mut self.ahead) {
+            let Some(connection) = self.connections.get_mut(index as usize) else { continue };
+            if connection.session().is_some_and(|key| self.core.is_ahead(key)) {
+                self.ahead.push(index);
+            } else if mem::replace(&mut connection.is_ahead, false) {
+                self.read_again(index);
+            }
         }
     }
 

@@ -19,7 +19,7 @@ impl Worker {
         match connection.phase {
             Phase::Closing(_) => return self.discard(index),
             Phase::Leaving | Phase::Gone => return,
-            Phase::Opening | Phase::Open(_) if connection.is_paused => return,
+            Phase::Opening | Phase::Open(_) if connection.is_paused || connection.is_ahead => return,
             Phase::Opening | Phase::Open(_) => {}
         }
         let missing = connection.missing(self.packet_size_max);
@@ -54,6 +54,7 @@ impl Worker {
                 // A short read has drained the socket, and the next bytes will be an event.
                 let is_drained = taken < asked && !self.connections[index as usize].is_read_closed;
                 self.feed_and_account(index, bytes);
+                self.check_ahead(index);
                 if !is_drained {
                     self.read_again(index);
                 }
@@ -61,6 +62,15 @@ impl Worker {
             Err(Errno::INTR) => self.read_again(index),
             Err(Errno::AGAIN) => {}
             Err(error) => self.lost(index, Cause::Io(io::Error::from(error).kind())),
+        }
+    }
+
+    /// Stops reading a client that sends faster than the store makes safe.
+    fn check_ahead(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if !connection.is_ahead && connection.session().is_some_and(|key| self.core.is_ahead(key)) {
+            connection.is_ahead = true;
+            self.ahead.push(index);
         }
     }
 
