@@ -1,0 +1,122 @@
+//! A directory on a real disk, locked against a second process.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::device::Device;
+use crate::error::Error;
+
+/// A directory of the file system. While it is open, no other process can open it.
+#[derive(Debug)]
+pub struct Disk {
+    path: PathBuf,
+    directory: File,
+    writable: bool,
+    /// Held for its lock. None where nobody ever wrote and we do not either.
+    _lock: Option<File>,
+}
+
+impl Disk {
+    /// Opens a directory to write in it; makes it if it is not there.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(path).map_err(|error| Error::io("create", path.display(), error))?;
+        let directory = File::open(path).map_err(|error| Error::io("open", path.display(), error))?;
+        let lock_path = path.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|error| Error::io("open", lock_path.display(), error))?;
+        locked(lock.try_lock(), path)?;
+        // For whoever finds it locked; the lock itself does not depend on it.
+        lock.set_len(0)
+            .and_then(|()| write!(lock, "{}", std::process::id()))
+            .map_err(|error| Error::io("write", lock_path.display(), error))?;
+        Ok(Self { path: path.to_path_buf(), directory, writable: true, _lock: Some(lock) })
+    }
+
+    /// Opens a directory to look at it, while nobody writes in it.
+    pub fn open_to_read(path: &Path) -> Result<Self, Error> {
+        let directory = File::open(path).map_err(|error| Error::io("open", path.display(), error))?;
+        let lock_path = path.join(LOCK);
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(Error::io("open", lock_path.display(), error)),
+        };
+        if let Some(lock) = &lock {
+            locked(lock.try_lock_shared(), path)?;
+        }
+        Ok(Self { path: path.to_path_buf(), directory, writable: false, _lock: lock })
+    }
+}
+
+fn locked(tried: Result<(), TryLockError>, path: &Path) -> Result<(), Error> {
+    match tried {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => {
+            let pid = std::fs::read_to_string(path.join(LOCK)).ok().and_then(|text| text.trim().parse().ok());
+            Err(Error::InUse { directory: path.display().to_string(), pid })
+        }
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path.join(LOCK).display(), error)),
+    }
+}
+
+impl Device for Disk {
+    type File = File;
+
+    fn path(&self, name: &str) -> String {
+        self.path.join(name).display().to_string()
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path)? {
+            // A name that is not UTF-8 is none of ours.
+            names.extend(entry?.file_name().into_string().ok());
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(self.writable).open(self.path.join(name))
+    }
+
+    fn create(&self, name: &str) -> io::Result<File> {
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path.join(name))
+    }
+
+    fn size(&self, file: &File) -> io::Result<u64> {
+        Ok(file.metadata()?.len())
+    }
+
+    fn read_at(&self, file: &File, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        file.read_at(bytes, offset)
+    }
+
+    fn write_at(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        file.write_at(bytes, offset)
+    }
+
+    fn sync(&self, file: &File) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        std::fs::rename(self.path.join(from), self.path.join(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        std::fs::remove_file(self.path.join(name))
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.directory.sync_all()
+    }
+}
+
+const LOCK: &str = "lock";
