@@ -105,10 +105,12 @@ pub(crate) fn replay<D: Device>(
 ) -> Result<Replay<D::File>, Error> {
     let parts = parts(device)?;
     let total = parts.iter().map(|part| part.size).sum();
+    let first = parts.iter().find(|part| !part.is_void()).map_or(1, |part| part.header.first);
     let mut replay = Replay {
         index: Index::new(),
-        next_sequence: parts.iter().find(|part| !part.is_void()).map_or(1, |part| part.header.first),
-        synced: 0,
+        next_sequence: first,
+        // A segment goes only when all in it is safe.
+        synced: first.saturating_sub(1),
         oldest: parts.first().map_or(1, |part| part.header.number),
         tail: VecDeque::new(),
         recovered: Recovered { segments: parts.len() as u64, ..Recovered::default() },
