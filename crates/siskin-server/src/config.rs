@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use siskin_core::Limits;
-use siskin_core::store::Durability;
+pub use siskin_core::store::Durability;
 
 /// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
 #[derive(Clone, Debug)]

@@ -88,7 +88,9 @@ impl Server {
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
         let shared = match &store {
-            Some(store) => Shared::with_store(config.limits, workers, seed, node, Arc::clone(store) as _, last),
+            Some(store) => {
+                Shared::with_store(config.limits, workers, seed, node, Arc::clone(store) as _, last)
+            }
             None => Shared::new(config.limits, workers, seed, node),
         };
         let core = |index| siskin_core::Worker::new(index, Arc::clone(&shared), clock.now());
@@ -166,7 +168,8 @@ fn open_store(config: &StoreConfig, recovered: &mut Recovered) -> Result<Option<
     }
     let directory = config.resolved().ok_or(StartError::NoDirectory)?;
     let options = siskin_store::Options { durability: config.durability, ..Default::default() };
-    let opened = DiskStore::open(&directory, options, |live| recovered.add(live)).map_err(StartError::Store)?;
+    let opened =
+        DiskStore::open(&directory, options, |live| recovered.add(live)).map_err(StartError::Store)?;
     tracing::info!("the store is {}", directory.display());
     Ok(Some(opened))
 }

@@ -11,6 +11,7 @@ use std::time::Instant;
 use siskin_proto::{
     Disconnect, Packet, PingReq, Properties, PropertiesBuf, Property, Qos, Reason, TopicName, Version, Will,
 };
+use siskin_server::config::Durability;
 use siskin_server::{Config, Server, StartError};
 use support::{Client, PATIENCE, broker, connect_packet, publish_packet};
 
@@ -344,7 +345,8 @@ fn messages_cross_workers_in_both_directions() {
 fn an_address_in_use_is_an_error_that_names_it() {
     let server = broker(|_| {});
     let taken = server.addresses()[0];
-    let config = Config { workers: 1, listeners: vec![taken], ..Config::default() };
+    let mut config = Config { workers: 1, listeners: vec![taken], ..Config::default() };
+    config.store.durability = Durability::Memory;
     match Server::start(config) {
         Err(error @ StartError::Bind { .. }) => assert!(error.to_string().contains(&taken.to_string())),
         _ => panic!("two brokers on {taken}"),

@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use siskin_server::config::Durability;
 use siskin_server::{Config, Server};
 
 #[test]
@@ -106,7 +107,8 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let listeners = vec!["127.0.0.1:0".parse().expect("an address")];
-        let config = Config { listeners, workers: 2, ..Config::default() };
+        let mut config = Config { listeners, workers: 2, ..Config::default() };
+        config.store.durability = Durability::Memory;
         let server = Server::start(config).expect("the broker starts");
         let port = server.addresses()[0].port();
         Self { server, port }

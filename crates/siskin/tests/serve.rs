@@ -26,7 +26,8 @@ struct Broker {
 
 impl Broker {
     fn start(args: &[&str]) -> Self {
-        let args = [&["serve", "--port", "0", "--workers", "1"], args].concat();
+        let args =
+            [&["serve", "--port", "0", "--workers", "1", "--store-durability", "memory"], args].concat();
         let mut child = siskin(&args).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         Self { child, log }

@@ -8,6 +8,7 @@ use siskin_proto::{
     Connect, Frame, FrameStatus, Packet, PacketId, Properties, Publish, Qos, Subscribe, SubscriptionOptions,
     TopicFilter, TopicName, Version, decode, frame,
 };
+use siskin_server::config::Durability;
 use siskin_server::{Config, Server};
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -19,6 +20,7 @@ pub(crate) fn broker(change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config { workers: 1, ..Config::default() };
     config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.limits.sys_interval_s = 0;
+    config.store.durability = Durability::Memory;
     // Clients of these tests do not close what the broker has ended.
     config.transport.close_timeout_ms = 200;
     change(&mut config);
