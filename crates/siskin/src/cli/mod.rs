@@ -7,6 +7,7 @@ mod log;
 mod publish;
 mod serve;
 mod subscribe;
+mod verify_durability;
 
 use std::process::ExitCode;
 
@@ -19,6 +20,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
+        Command::VerifyDurability(args) => verify_durability::run(args),
     }
 }
 
@@ -38,4 +40,5 @@ enum Command {
     Check(check::Args),
     Pub(publish::Args),
     Sub(subscribe::Args),
+    VerifyDurability(verify_durability::Args),
 }

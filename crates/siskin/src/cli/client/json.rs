@@ -10,7 +10,7 @@ pub(super) enum Layout {
 }
 
 /// Appends `text` as a JSON string.
-pub(super) fn string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn string(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut plain = 0;
