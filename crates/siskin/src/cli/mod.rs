@@ -20,7 +20,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
-        Command::VerifyDurability(args) => verify_durability::run(args),
+        Command::VerifyDurability(args) => verify_durability::run(&args),
     }
 }
 

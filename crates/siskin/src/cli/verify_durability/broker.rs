@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Duration;
 
 pub(super) struct Broker {
     command: Vec<String>,
@@ -22,9 +23,7 @@ impl Broker {
         let show = std::panic::take_hook();
         // A panic may end the process at once, without a destructor.
         std::panic::set_hook(Box::new(move |panic| {
-            if let Ok(mut child) = child.try_lock() {
-                end(&mut child);
-            }
+            end_at_last(&child);
             show(panic);
         }));
         broker
@@ -46,14 +45,17 @@ impl Broker {
         end(&mut self.child());
     }
 
-    /// The status, if it has ended by itself.
-    pub(super) fn exited(&self) -> Option<ExitStatus> {
-        // If its status cannot be had, the connections to it will tell.
-        self.child().as_mut()?.try_wait().ok().flatten()
+    /// How it has ended by itself, if it has.
+    pub(super) fn ended(&self) -> Option<String> {
+        let status = match self.child().as_mut() {
+            // If its status cannot be had, the connections to it will tell.
+            Some(child) => child.try_wait().ok().flatten()?.to_string(),
+            None => return Some("this program has failed and killed it".to_owned()),
+        };
+        Some(format!("{status}; its last lines:\n{}", self.last_lines()))
     }
 
-    /// The last lines that it has written.
-    pub(super) fn last_lines(&self) -> String {
+    fn last_lines(&self) -> String {
         let text = self.log_end().unwrap_or_else(|error| format!("its log cannot be read: {error}"));
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
@@ -87,6 +89,17 @@ fn end(child: &mut Option<Child>) {
     }
 }
 
+/// Kills it though another thread may hold it just now, or this one when it failed.
+fn end_at_last(child: &Mutex<Option<Child>>) {
+    for _ in 0..LOCK_TRIES {
+        match child.try_lock() {
+            Ok(mut child) => return end(&mut child),
+            Err(TryLockError::Poisoned(poisoned)) => return end(&mut poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
+        }
+    }
+}
+
 /// A port that is free now. Below those that the system hands out to connections, so that no client gets
 /// it while the broker is down.
 pub(super) fn free_port(mut draw: impl FnMut() -> u16) -> Option<u16> {
@@ -94,6 +107,10 @@ pub(super) fn free_port(mut draw: impl FnMut() -> u16) -> Option<u16> {
     let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     ports.into_iter().find(is_free)
 }
+
+/// For a lock that is held while the broker is started or killed.
+const LOCK_TRIES: u32 = 200;
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 const PORT_MIN: u16 = 20_000;
 const PORTS: u16 = 12_000;

@@ -38,11 +38,20 @@ pub(super) struct Plan {
 pub(super) enum Stop {
     Interrupted,
     TimedOut,
-    /// The broker ended without being killed; its last lines.
+    /// The broker ended without being killed: how.
     Exited(String),
     /// The broker runs, and something that must happen does not.
     Stuck(&'static str),
     Failed(String),
+}
+
+/// How the broker has started.
+#[derive(Debug, Default)]
+pub(super) struct Starts {
+    /// Until a client was accepted, for each start.
+    pub(super) took: Vec<Duration>,
+    /// How many more starts a kill has cut short.
+    pub(super) killed: u32,
 }
 
 pub(super) struct Course<'a> {
@@ -50,8 +59,7 @@ pub(super) struct Course<'a> {
     pub(super) broker: &'a Broker,
     pub(super) world: &'a World,
     pub(super) interrupted: &'a AtomicBool,
-    /// How long the broker took to accept a client, for each start.
-    starts: Vec<Duration>,
+    starts: Starts,
     dice: Dice,
     deadline: Instant,
 }
@@ -65,12 +73,12 @@ impl<'a> Course<'a> {
     ) -> Self {
         let deadline = Instant::now() + plan.timeout;
         let dice = Dice::new(world.seed, u64::MAX);
-        Self { plan, broker, world, interrupted, starts: Vec::new(), dice, deadline }
+        Self { plan, broker, world, interrupted, starts: Starts::default(), dice, deadline }
     }
 
     /// Goes through it all: how long each start took, and why it ended early if it did. The broker is dead
     /// and no client is left afterwards.
-    pub(super) fn run(mut self) -> (Vec<Duration>, Result<(), Stop>) {
+    pub(super) fn run(mut self) -> (Starts, Result<(), Stop>) {
         let outcome = thread::scope(|scope| {
             let leave = Leave(self.world);
             let (plan, world) = (self.plan, self.world);
@@ -100,6 +108,7 @@ impl<'a> Course<'a> {
         for kill in 1..=self.plan.kills {
             let after = self.live(life, &mut wills)?;
             self.kill();
+            self.kill_starting()?;
             life = self.start()?;
             self.say(|start, acknowledged| {
                 let (kills, after, start) = (self.plan.kills, after.as_millis(), start.as_millis());
@@ -140,6 +149,18 @@ impl<'a> Course<'a> {
         self.world.ledger().kill(now_ms);
     }
 
+    /// Once in a while the broker is killed again while it starts, which it must survive as well.
+    fn kill_starting(&mut self) -> Result<(), Stop> {
+        while self.dice.within(0..=STARTS_PER_KILL) == 0 {
+            self.spawn()?;
+            let after = Duration::from_micros(self.dice.within(START_KILLED_US));
+            self.pause(after)?;
+            self.broker.kill();
+            self.starts.killed += 1;
+        }
+        Ok(())
+    }
+
     /// Starts the broker and waits until it takes a client: its life.
     fn start(&mut self) -> Result<u32, Stop> {
         let began = Instant::now();
@@ -159,8 +180,12 @@ impl<'a> Course<'a> {
             Err(_) => false,
         };
         self.wait("the broker does not accept a client", accepts)?;
-        self.starts.extend(took);
+        self.starts.took.extend(took);
         Ok(world.up())
+    }
+
+    fn spawn(&self) -> Result<(), Stop> {
+        self.broker.start().map_err(|error| Stop::Failed(format!("the broker cannot be started: {error}")))
     }
 
     /// Waits until everything has come that is due, or until nothing comes any more.
@@ -231,8 +256,8 @@ impl<'a> Course<'a> {
         if self.interrupted.load(Ordering::Relaxed) {
             return Err(Stop::Interrupted);
         }
-        if let Some(status) = self.broker.exited() {
-            return Err(Stop::Exited(format!("{status}; its last lines:\n{}", self.broker.last_lines())));
+        if let Some(how) = self.broker.ended() {
+            return Err(Stop::Exited(how));
         }
         if Instant::now() > self.deadline { Err(Stop::TimedOut) } else { Ok(()) }
     }
@@ -240,7 +265,7 @@ impl<'a> Course<'a> {
     /// A line for who watches.
     fn say(&self, line: impl FnOnce(Duration, u64) -> String) {
         if !self.plan.is_quiet {
-            let start = self.starts.last().copied().unwrap_or_default();
+            let start = self.starts.took.last().copied().unwrap_or_default();
             let acknowledged = self.world.ledger().acknowledged();
             complain(&line(start, acknowledged));
         }
@@ -272,6 +297,12 @@ pub(super) fn ledger(plan: &Plan) -> super::ledger::Ledger {
     }
     ledger
 }
+
+/// One start in so many and one is cut short.
+const STARTS_PER_KILL: u64 = 3;
+
+/// When a start is cut short, in microseconds.
+const START_KILLED_US: RangeInclusive<u64> = 0..=30_000;
 
 /// Between two looks at what is waited for.
 const STEP: Duration = Duration::from_millis(1);

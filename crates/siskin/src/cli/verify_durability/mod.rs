@@ -123,8 +123,8 @@ enum Level {
     Memory,
 }
 
-pub(crate) fn run(args: Args) -> ExitCode {
-    match verify(&args) {
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match verify(args) {
         Ok(report) if report.is_well() => ExitCode::SUCCESS,
         Ok(report) if report.stop.is_none() => ExitCode::from(FOUND),
         Ok(_) => ExitCode::from(NOT_FINISHED),

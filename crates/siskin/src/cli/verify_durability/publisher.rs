@@ -161,8 +161,12 @@ fn send(message: Message, qos: Qos, id: PacketId, dup: bool, size: usize, connec
 
 /// QoS and version of a publisher: each combination in turn.
 pub(super) fn kind(number: usize) -> (Qos, Version) {
-    let qos = if number % 2 == 0 { Qos::AtLeastOnce } else { Qos::ExactlyOnce };
-    (qos, if number / 2 % 2 == 0 { Version::V5 } else { Version::V3_1_1 })
+    match number % 4 {
+        0 => (Qos::AtLeastOnce, Version::V5),
+        1 => (Qos::ExactlyOnce, Version::V5),
+        2 => (Qos::AtLeastOnce, Version::V3_1_1),
+        _ => (Qos::ExactlyOnce, Version::V3_1_1),
+    }
 }
 
 /// A publisher in the words of the report.

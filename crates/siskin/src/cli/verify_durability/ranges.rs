@@ -69,7 +69,7 @@ mod tests {
     fn numbers_in_order_are_one_range() {
         let mut ranges = Ranges::default();
         assert!((0..1000).all(|number| ranges.insert(number)));
-        assert_eq!(ranges.0, [0..1000]);
+        assert_eq!((ranges.0.len(), ranges.count()), (1, 1000));
         assert!(!ranges.insert(500));
     }
 

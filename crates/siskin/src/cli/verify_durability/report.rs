@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::course::Stop;
+use super::course::{Starts, Stop};
 use super::ledger::{Finding, Findings, Flow, Tally};
 use crate::cli::client::json_string;
 
@@ -14,8 +14,7 @@ pub(super) struct Report {
     pub(super) directory: PathBuf,
     pub(super) kills_asked: u32,
     pub(super) kills: usize,
-    /// How long each start took; the first one is no restart.
-    pub(super) starts: Vec<Duration>,
+    pub(super) starts: Starts,
     pub(super) flows: [Flow; 2],
     pub(super) tally: Tally,
     pub(super) wills_checked: u64,
@@ -32,12 +31,15 @@ impl Report {
     pub(super) fn to_text(&self) -> String {
         let mut out = String::new();
         let mut row = |name: &str, value: String| {
-            let _ = writeln!(out, "{name:14}{value}");
+            let _ = writeln!(out, "{name:17}{value}");
         };
         row("directory", self.directory.display().to_string());
         row("durability", self.level.clone());
         row("seed", self.seed.to_string());
-        row("kills", format!("{} of {}", self.kills, self.kills_asked));
+        row(
+            "kills",
+            format!("{} of {} under load, and {} starting", self.kills, self.kills_asked, self.starts.killed),
+        );
         if let Some((p50, max)) = self.restarts() {
             let (p50, max) = (p50.as_millis(), max.as_millis());
             row("restarts", format!("accept again after p50 {p50} ms, at most {max} ms"));
@@ -72,6 +74,7 @@ impl Report {
             ("seed", quoted(&self.seed.to_string())),
             ("kills", self.kills.to_string()),
             ("kills_asked", self.kills_asked.to_string()),
+            ("kills_starting", self.starts.killed.to_string()),
             ("restart_ms_p50", p50.as_millis().to_string()),
             ("restart_ms_max", max.as_millis().to_string()),
             ("qos1", flow_json(self.flows[0])),
@@ -111,9 +114,9 @@ impl Report {
         words.collect::<Vec<_>>().join(", ")
     }
 
-    /// The median and the longest restart, if there was one.
+    /// The median and the longest restart, if there was one. The first start is none.
     fn restarts(&self) -> Option<(Duration, Duration)> {
-        let mut restarts = self.starts.get(1..)?.to_vec();
+        let mut restarts = self.starts.took.get(1..)?.to_vec();
         restarts.sort_unstable();
         Some((*restarts.get(restarts.len() / 2)?, *restarts.last()?))
     }
@@ -179,7 +182,7 @@ mod tests {
             directory: PathBuf::from("/tmp/\"d\""),
             kills_asked: 3,
             kills: 3,
-            starts: [900, 10, 30, 20].map(Duration::from_millis).to_vec(),
+            starts: Starts { took: [900, 10, 30, 20].map(Duration::from_millis).to_vec(), killed: 2 },
             flows: [Flow { published: 4, acknowledged: 3, delivered: 6, lost: 0 }, Flow::default()],
             tally: Tally::default(),
             wills_checked: 12,
@@ -193,7 +196,10 @@ mod tests {
         let text = report().to_text();
         assert!(report().is_well());
         assert!(text.contains("accept again after p50 20 ms, at most 30 ms\n"), "{text}");
-        assert!(text.contains("QoS 1         4 published, 3 acknowledged, 6 delivered, 0 lost\n"), "{text}");
+        assert!(
+            text.contains("QoS 1            4 published, 3 acknowledged, 6 delivered, 0 lost\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\nOK: 3 kills, and nothing lost that was acknowledged.\n"), "{text}");
     }
 

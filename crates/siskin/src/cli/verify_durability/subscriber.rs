@@ -200,8 +200,12 @@ enum Stay {
 
 /// QoS and version of a subscriber.
 pub(super) fn kind(number: usize) -> (Qos, Version) {
-    let version = if number % 2 == 0 { Version::V5 } else { Version::V3_1_1 };
-    (if number % 4 == 2 { Qos::AtLeastOnce } else { Qos::ExactlyOnce }, version)
+    match number % 4 {
+        0 => (Qos::ExactlyOnce, Version::V5),
+        1 => (Qos::ExactlyOnce, Version::V3_1_1),
+        2 => (Qos::AtLeastOnce, Version::V5),
+        _ => (Qos::ExactlyOnce, Version::V3_1_1),
+    }
 }
 
 /// Two of four are away most of the time.

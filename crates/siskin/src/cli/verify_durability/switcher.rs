@@ -70,6 +70,9 @@ impl<'a> Switcher<'a> {
     fn connect(&mut self, life: u32) -> Result<(), Lost> {
         let mut connection = Connection::open(self.world.address, &self.session.identity())?;
         if self.session.is_lost(&connection, life, self.world) {
+            for topic in (0..TOPICS).filter(|topic| self.subscriptions[*topic] == State::On) {
+                self.note(topic, "was subscribed, and the session is gone", life);
+            }
             self.subscriptions = [State::Off; TOPICS];
         }
         if self.subscriptions[LAST] != State::On {
