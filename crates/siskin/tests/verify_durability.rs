@@ -61,7 +61,7 @@ fn a_broker_that_keeps_nothing_is_found_out() {
     let scratch = Scratch::new("control");
     let (status, report, errors) = run(&scratch.0, "--no-store --kills 1 --drain-limit 0.5 --quiet --json");
     assert_eq!(status, Some(1), "{report}{errors}");
-    assert!(report.starts_with("{\"ok\":false,\"verdict\":\"FAILED: "), "{report}");
+    assert!(report.starts_with("{\"ok\":false,\"verdict\":\"FAILED after 1 kills: "), "{report}");
     for what in ["lost", "sessions", "retained", "wills", "subscriptions"] {
         assert!(found(&report, what) > 0, "nothing is {what}: {report}");
     }

@@ -1,5 +1,6 @@
 //! The broker under test: this program as a child process, which never outlives the run.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,14 +10,14 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
 pub(super) struct Broker {
-    command: Vec<String>,
+    command: Vec<OsString>,
     log: PathBuf,
     child: Arc<Mutex<Option<Child>>>,
 }
 
 impl Broker {
     /// A broker that is not started yet. If this program panics, the broker is killed first.
-    pub(super) fn new(command: Vec<String>, log: PathBuf) -> Self {
+    pub(super) fn new(command: Vec<OsString>, log: PathBuf) -> Self {
         let child = Arc::new(Mutex::new(None));
         let broker = Self { command, log, child };
         let child = Arc::clone(&broker.child);

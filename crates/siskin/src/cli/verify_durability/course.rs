@@ -29,6 +29,8 @@ pub(super) struct Plan {
     pub(super) interval: Duration,
     /// How long nothing may come of what is due.
     pub(super) drain_limit: Duration,
+    /// The same for what is looked at after each kill.
+    pub(super) look_limit: Duration,
     pub(super) timeout: Duration,
     pub(super) is_quiet: bool,
 }
@@ -89,7 +91,7 @@ impl<'a> Course<'a> {
                 scope.spawn(move || Subscriber::new(world, number, plan.publishers + number).run());
             }
             let switcher = plan.publishers + plan.subscribers;
-            scope.spawn(move || Switcher::new(world, switcher, plan.drain_limit).run());
+            scope.spawn(move || Switcher::new(world, switcher, plan.look_limit).run());
             let outcome = self.go();
             drop(leave);
             outcome
@@ -124,7 +126,7 @@ impl<'a> Course<'a> {
         self.wait("the broker does not acknowledge every message", finished)?;
         world.enter(Phase::Drain);
         self.drain()?;
-        self.look_at(retained::check(life, self.plan.drain_limit, world), retained::CLIENT_ID)?;
+        self.look_at(retained::check(life, self.plan.look_limit, world), retained::CLIENT_ID)?;
         wills.leave(world);
         Ok(())
     }
@@ -132,7 +134,7 @@ impl<'a> Course<'a> {
     /// A life of the broker until the moment to kill it: how long the load was under way.
     fn live(&mut self, life: u32, wills: &mut WillClients) -> Result<Duration, Stop> {
         self.look_at(wills.connect(life, self.world), "a client with a will")?;
-        self.look_at(retained::check(life, self.plan.drain_limit, self.world), retained::CLIENT_ID)?;
+        self.look_at(retained::check(life, self.plan.look_limit, self.world), retained::CLIENT_ID)?;
         let (clients, publishers, world) = (clients(self.plan), self.plan.publishers, self.world);
         // Every publisher got an acknowledgement, and the subscriptions were looked at.
         let got_through = || world.are_marked((0..publishers).chain([clients - 1]), life);

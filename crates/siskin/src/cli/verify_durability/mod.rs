@@ -20,6 +20,7 @@ mod switcher;
 mod wills;
 mod world;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -189,31 +190,32 @@ impl Args {
             subscribers: usize::from(self.subscribers),
             interval: Duration::from_secs(1) / self.rate,
             drain_limit: self.drain_limit,
+            look_limit: self.drain_limit.min(LOOK_LIMIT),
             timeout: self.timeout,
             is_quiet: self.quiet,
         }
     }
 
     /// The command line of the broker. What the user gives for it stands for itself.
-    fn broker_command(&self, port: u16, directory: &Directory) -> Vec<String> {
-        let mut command: Vec<String> =
-            ["serve", "--bind", "127.0.0.1", "--port", &port.to_string()].map(str::to_owned).to_vec();
+    fn broker_command(&self, port: u16, directory: &Directory) -> Vec<OsString> {
+        let mut command: Vec<OsString> =
+            ["serve", "--bind", "127.0.0.1", "--port", &port.to_string()].map(OsString::from).to_vec();
         // Who is away must find everything: no queue may be full.
         let mut defaults = vec![
-            ("--queue-messages-max", u32::MAX.to_string()),
-            ("--queue-bytes-max", QUEUE_BYTES_MAX.to_string()),
+            ("--queue-messages-max", u32::MAX.to_string().into()),
+            ("--queue-bytes-max", QUEUE_BYTES_MAX.to_string().into()),
         ];
         if !self.no_store {
-            defaults.push(("--store-dir", directory.store().display().to_string()));
-            defaults.push(("--store-durability", self.level_name()));
+            defaults.push(("--store-dir", directory.store().into_os_string()));
+            defaults.push(("--store-durability", self.level_name().into()));
         }
         for (flag, value) in defaults {
             let is_given = |arg: &String| arg.split('=').next() == Some(flag);
             if !self.broker_arg.iter().any(is_given) {
-                command.extend([flag.to_owned(), value]);
+                command.extend([flag.into(), value]);
             }
         }
-        command.extend(self.broker_arg.iter().cloned());
+        command.extend(self.broker_arg.iter().map(OsString::from));
         command
     }
 
@@ -257,20 +259,25 @@ const FOUND: u8 = 1;
 /// Exit status: the run could not be begun or not be finished.
 const NOT_FINISHED: u8 = 2;
 
+/// What a broker that runs has at hand comes at once; no need to wait for it as long as for a full queue.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+
 const QUEUE_BYTES_MAX: u64 = 1 << 40;
 
 /// So that no point in time is out of reach.
 const SECONDS_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
 
 const AFTER_HELP: &str = "\
-What it looks at: messages of QoS 1 and 2 that were acknowledged to their publishers, for subscribers that
-are there and for those that come back later; QoS 2 messages that come twice; the order in each topic;
-sessions; retained messages; wills; SUBSCRIBE and UNSUBSCRIBE.
+What it looks at: messages of QoS 1 and 2 that were acknowledged to their publishers,
+for subscribers that are there and for those that come back later; QoS 2 messages that
+come twice; the order in each topic; sessions; retained messages; wills; SUBSCRIBE and
+UNSUBSCRIBE. Now and then the broker is killed again while it starts.
 
 Exit status:
   0  nothing was lost, repeated or changed
   1  something was; the report names the first of it, and DIR stays as it is
-  2  the run could not be begun or finished: the broker ended by itself, a wrong flag, the time was up
+  2  the run could not be begun or finished: a wrong flag, a broker that ended by itself,
+     the time was up, a signal
 
 Examples:
   siskin verify-durability --dir /var/lib/siskin-verify
@@ -297,9 +304,10 @@ mod tests {
         let path =
             std::env::temp_dir().join(format!("siskin-command-{}-{}", flags.len(), std::process::id()));
         let directory = Directory::take(&path).unwrap();
-        let command = args(&format!("--dir d {flags}")).unwrap().broker_command(1234, &directory).join(" ");
+        let command =
+            args(&format!("--dir d {flags}")).unwrap().broker_command(1234, &directory).join(" ".as_ref());
         directory.remove().unwrap();
-        command.replace(path.to_str().unwrap(), "DIR")
+        command.to_str().unwrap().replace(path.to_str().unwrap(), "DIR")
     }
 
     #[test]

@@ -104,13 +104,13 @@ impl Report {
                 return format!("NOT FINISHED: {found}after {kills} kills {}", stop_text(stop));
             }
         }
-        format!("FAILED: {} in {kills} kills.", self.findings_line())
+        format!("FAILED after {kills} kills: {}.", self.findings_line())
     }
 
     fn findings_line(&self) -> String {
         let all = self.findings.all();
         let found = all.iter().filter(|(_, _, finding)| finding.count > 0);
-        let words = found.map(|(_, words, finding)| format!("{} {words}", finding.count));
+        let words = found.map(|(_, words, finding)| format!("{words}: {}", finding.count));
         words.collect::<Vec<_>>().join(", ")
     }
 
@@ -136,7 +136,7 @@ fn describe(words: &str, finding: &Finding, out: &mut String) {
     if finding.count == 0 {
         return;
     }
-    let _ = writeln!(out, "{} {words}:", finding.count);
+    let _ = writeln!(out, "{words}: {}", finding.count);
     for text in &finding.first {
         let _ = writeln!(out, "    {text}");
     }
@@ -212,9 +212,9 @@ mod tests {
         report.findings.wills.note(|| "a will".to_owned());
         assert!(!report.is_well());
         let text = report.to_text();
-        let expected = "7 acknowledged messages lost:\n    message 0\n    message 1\n    message 2\n    \
-                        message 3\n    message 4\n    and 2 more\n1 wills wrong:\n    a will\n\
-                        FAILED: 7 acknowledged messages lost, 1 wills wrong in 3 kills.\n";
+        let expected = "acknowledged messages lost: 7\n    message 0\n    message 1\n    message 2\n    \
+                        message 3\n    message 4\n    and 2 more\nwills wrong: 1\n    a will\n\
+                        FAILED after 3 kills: acknowledged messages lost: 7, wills wrong: 1.\n";
         assert!(text.ends_with(expected), "{text}");
     }
 
@@ -231,7 +231,7 @@ mod tests {
         report.findings.sessions.note(|| "a \"session\"".to_owned());
         let json = report.to_json();
         for part in [
-            "{\"ok\":false,\"verdict\":\"FAILED: 1 sessions lost in 3 kills.\"",
+            "{\"ok\":false,\"verdict\":\"FAILED after 3 kills: sessions lost: 1.\"",
             "\"directory\":\"/tmp/\\\"d\\\"\"",
             "\"restart_ms_p50\":20,\"restart_ms_max\":30",
             "\"qos1\":{\"published\":4,\"acknowledged\":3,\"delivered\":6,\"lost\":0}",
