@@ -95,17 +95,11 @@ impl Connection {
     /// Sends what is in the buffer, then waits so long for whole packets; none may have come.
     pub(super) fn receive(&mut self, wait: Duration) -> Result<Vec<u8>, Lost> {
         self.flush()?;
-        self.stream.set_read_timeout(Some(wait.max(WAIT_MIN)))?;
-        let before = self.begun.len();
-        self.begun.resize(before + READ_BYTES, 0);
-        let count = match self.stream.read(&mut self.begun[before..]) {
-            Ok(0) => return Err(Lost::Gone),
-            Ok(count) => count,
-            Err(error) if is_timeout(&error) => 0,
-            Err(error) => return Err(error.into()),
-        };
-        self.begun.truncate(before + count);
-        let whole = whole_packets(&self.begun)?;
+        let mut whole = whole_packets(&self.begun)?;
+        if whole == 0 {
+            self.read(wait)?;
+            whole = whole_packets(&self.begun)?;
+        }
         let rest = self.begun.split_off(whole);
         Ok(std::mem::replace(&mut self.begun, rest))
     }
@@ -123,6 +117,19 @@ impl Connection {
     pub(super) fn vanish(self) {
         // If it is closed already it has gone too.
         let _ = self.stream.shutdown(Shutdown::Both);
+    }
+
+    fn read(&mut self, wait: Duration) -> Result<(), Lost> {
+        self.stream.set_read_timeout(Some(wait.max(WAIT_MIN)))?;
+        let before = self.begun.len();
+        self.begun.resize(before + READ_BYTES, 0);
+        let read = self.stream.read(&mut self.begun[before..]);
+        self.begun.truncate(before + *read.as_ref().unwrap_or(&0));
+        match read {
+            Ok(0) => Err(Lost::Gone),
+            Err(error) if !is_timeout(&error) => Err(error.into()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn wait_for_connack(&mut self) -> Result<(), Lost> {
@@ -216,3 +223,72 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
 /// Longer than any run.
 const SESSION_EXPIRY_S: u32 = 30 * 24 * 3600;
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use siskin_proto::{PingResp, Publish, Qos, TopicName};
+
+    use super::*;
+
+    const CONNACK: [u8; 4] = [0x20, 0x02, 0x01, 0x00];
+
+    /// A client of a server that answers CONNECT with these bytes and closes.
+    fn answered(answer: Vec<u8>) -> Result<Connection, Lost> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut begun = [0; 2];
+            stream.read_exact(&mut begun).unwrap();
+            let mut rest = vec![0; begun[1].into()];
+            stream.read_exact(&mut rest).unwrap();
+            stream.write_all(&answer).unwrap();
+        });
+        let identity = Identity { client_id: "c", version: Version::V3_1_1, is_clean: false, will: None };
+        let connection = Connection::open(address, &identity);
+        server.join().unwrap();
+        connection
+    }
+
+    fn publish(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let topic = TopicName::parse("a").unwrap();
+        Packet::Publish(Publish {
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            topic: Some(topic),
+            packet_id: None,
+            properties: Properties::EMPTY,
+            payload,
+        })
+        .encode(Version::V3_1_1, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_comes_right_behind_connack_is_handed_out_in_order() {
+        let mut pong = Vec::new();
+        Packet::PingResp(PingResp).encode(Version::V3_1_1, &mut pong);
+        let behind = [publish(b"first"), publish(b"second"), pong].concat();
+        let mut connection = answered([&CONNACK[..], &behind].concat()).unwrap();
+        assert!(connection.session_present);
+        let mut came = Vec::new();
+        while let Ok(bytes) = connection.receive(ANSWER_LIMIT) {
+            came.extend(bytes);
+        }
+        assert!(came == behind, "{} bytes of {}", came.len(), behind.len());
+    }
+
+    #[test]
+    fn a_refusal_and_an_end_without_an_answer_are_told_apart() {
+        let refused = answered(vec![0x20, 0x02, 0x00, 0x05]);
+        assert!(matches!(refused, Err(Lost::Misbehaved(text)) if text.contains("CONNECT was refused")));
+        assert!(matches!(answered(Vec::new()), Err(Lost::Gone)));
+        let nonsense = answered(vec![0x20, 0x80, 0x80, 0x80, 0x80, 0x01]);
+        assert!(matches!(nonsense, Err(Lost::Misbehaved(_))));
+    }
+}

@@ -57,10 +57,11 @@ pub(super) struct Starts {
 }
 
 pub(super) struct Course<'a> {
-    pub(super) plan: &'a Plan,
-    pub(super) broker: &'a Broker,
-    pub(super) world: &'a World,
-    pub(super) interrupted: &'a AtomicBool,
+    plan: &'a Plan,
+    broker: &'a Broker,
+    world: &'a World,
+    /// A signal came.
+    interrupted: &'a AtomicBool,
     starts: Starts,
     dice: Dice,
     deadline: Instant,
@@ -131,7 +132,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// A life of the broker until the moment to kill it: how long the load was under way.
+    /// One life of the broker until the moment to kill it: how long the load was under way.
     fn live(&mut self, life: u32, wills: &mut WillClients) -> Result<Duration, Stop> {
         self.look_at(wills.connect(life, self.world), "a client with a will")?;
         self.look_at(retained::check(life, self.plan.look_limit, self.world), retained::CLIENT_ID)?;
@@ -166,9 +167,7 @@ impl<'a> Course<'a> {
     /// Starts the broker and waits until it takes a client: its life.
     fn start(&mut self) -> Result<u32, Stop> {
         let began = Instant::now();
-        self.broker
-            .start()
-            .map_err(|error| Stop::Failed(format!("the broker cannot be started: {error}")))?;
+        self.spawn()?;
         let probe =
             Identity { client_id: "siskin-verify-probe", version: Version::V5, is_clean: true, will: None };
         let mut took = None;
