@@ -19,7 +19,7 @@ pub(crate) enum Found {
     /// A frame.
     Whole(FrameHeader),
     /// A frame's header; what should be behind it is not.
-    Torn(FrameHeader),
+    Torn,
     /// Nothing that can be made out.
     Nothing,
 }
@@ -66,7 +66,7 @@ impl<'a, D: Device> Window<'a, D> {
         };
         let payload = self.payload(offset, &header)?;
         let whole = payload.len() == header.len as usize && header.holds(payload);
-        Ok(if whole { Found::Whole(header) } else { Found::Torn(header) })
+        Ok(if whole { Found::Whole(header) } else { Found::Torn })
     }
 
     /// What is behind the header of the frame at `offset`.

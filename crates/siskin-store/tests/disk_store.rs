@@ -1,0 +1,269 @@
+//! The store as the broker's workers use it: on a real disk, and on one that fails when told to.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use siskin_core::SessionKey;
+use siskin_core::store::{Batch, Durability, Fetch, Fetched, Health, Held, RecordId, Store, Ticket};
+use siskin_store::sim::{Fault, Operation, SimDevice};
+use siskin_store::{Device, DiskStore, Error, Options};
+
+const SMALL: Options = Options {
+    durability: Durability::Synced,
+    segment_bytes: 64 * 1024,
+    pending_bytes_max: 1024 * 1024,
+    idle_after: Duration::from_millis(1),
+    pause: Duration::from_millis(1),
+};
+
+/// A directory that goes with its test.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("siskin-store-{}-{name}", std::process::id()));
+        _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A store and what it wakes its workers for.
+struct Running<D: Device> {
+    store: DiskStore<D>,
+    woken: mpsc::Receiver<u16>,
+}
+
+impl<D: Device> Running<D> {
+    fn start(opened: siskin_store::Opened<D>) -> Self {
+        let (wake, woken) = mpsc::channel();
+        let store = opened.start(move |worker| _ = wake.send(worker)).expect("threads can be started");
+        Self { store, woken }
+    }
+
+    fn append(&self, fill: impl FnOnce(&mut Batch)) -> Ticket {
+        let mut batch = Batch::default();
+        fill(&mut batch);
+        batch.await_safety();
+        let ticket = self.store.append(1, &mut batch);
+        assert!(batch.is_empty());
+        ticket
+    }
+
+    fn wait(&self, ticket: Ticket) {
+        while self.store.safe() < ticket {
+            assert_eq!(self.woken.recv_timeout(PATIENCE), Ok(1));
+        }
+    }
+
+    fn wait_for(&self, health: Health) {
+        let start = std::time::Instant::now();
+        while self.store.health() != health {
+            assert!(start.elapsed() < PATIENCE, "{:?} and not {health:?}", self.store.health());
+            std::thread::yield_now();
+        }
+    }
+
+    fn fetch(&self, ids: &[u64]) -> Vec<(RecordId, Option<Vec<u8>>)> {
+        let session = SessionKey::new(1, 0, 7);
+        self.store.fetch(Fetch { session, ids: ids.iter().copied().map(id).collect() });
+        let mut fetched = Vec::<Fetched>::new();
+        while fetched.is_empty() {
+            assert_eq!(self.woken.recv_timeout(PATIENCE), Ok(1));
+            self.store.take_fetched(1, &mut fetched);
+        }
+        assert_eq!(fetched.len(), 1);
+        assert_eq!(fetched[0].session, session);
+        fetched.remove(0).bodies
+    }
+}
+
+/// So long a test waits for what must come at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn id(number: u64) -> RecordId {
+    RecordId::new(number).expect("not zero")
+}
+
+fn open(path: &Path, options: Options) -> (Running<siskin_store::Disk>, Vec<(u64, Vec<u8>, Vec<Held>)>) {
+    let mut found = Vec::new();
+    let opened = DiskStore::open(path, options, |live| {
+        found.push((live.id.get(), live.body.to_vec(), live.held.to_vec()));
+    });
+    (Running::start(opened.expect("it opens")), found)
+}
+
+#[test]
+fn records_outlive_the_store_at_both_levels() {
+    for durability in [Durability::Synced, Durability::Written] {
+        let directory = Directory::new(&format!("reopen-{durability:?}"));
+        let options = Options { durability, ..SMALL };
+        let (running, found) = open(&directory.0, options);
+        assert!(found.is_empty());
+        running.append(|batch| {
+            batch.put(id(1), 1, |out| out.extend_from_slice(b"one"));
+            batch.put(id(2), 3, |out| out.extend_from_slice(b"two"));
+            batch.put(id(3), 1, |out| out.extend_from_slice(b"three"));
+        });
+        let last = running.append(|batch| {
+            batch.release(id(2), 1);
+            batch.note(id(2), 2, 65_535);
+            batch.release(id(3), 0);
+        });
+        running.wait(last);
+        running.store.close().expect("all is safe");
+        let (running, found) = open(&directory.0, options);
+        assert_eq!(
+            found,
+            [
+                (1, b"one".to_vec(), vec![Held { reference: 0, note: 0 }]),
+                (
+                    2,
+                    b"two".to_vec(),
+                    vec![Held { reference: 0, note: 0 }, Held { reference: 2, note: 65_535 }]
+                ),
+            ]
+        );
+        assert_eq!(running.store.figures().records, 2);
+        assert_eq!(running.store.health(), Health::Good);
+    }
+}
+
+#[test]
+fn the_highest_id_is_known_though_its_record_is_gone() {
+    let directory = Directory::new("last-id");
+    let (running, _) = open(&directory.0, SMALL);
+    running.append(|batch| batch.put(id(70), 1, |_| {}));
+    running.append(|batch| batch.release(id(70), 0));
+    drop(running);
+    let opened = DiskStore::open(&directory.0, SMALL, |_| {}).expect("it opens");
+    assert_eq!((opened.last_id(), opened.recovered().records), (70, 0));
+}
+
+#[test]
+fn bodies_come_back_in_the_order_asked_for_and_as_put_last() {
+    let directory = Directory::new("fetch");
+    let (running, _) = open(&directory.0, SMALL);
+    for round in 0..3_u8 {
+        for number in 1..=100 {
+            running.append(|batch| batch.put(id(number), 1, |out| out.extend(vec![round; number as usize])));
+        }
+        // Nobody waits: what was appended before is there all the same.
+        let bodies = running.fetch(&[100, 1, 50]);
+        let expected: Vec<_> =
+            [100, 1, 50].map(|number| (id(number), Some(vec![round; number as usize]))).into();
+        assert_eq!(bodies, expected);
+    }
+    assert_eq!(running.fetch(&[101]), [(id(101), None)]);
+}
+
+#[test]
+fn a_second_process_is_told_who_has_the_directory() {
+    let directory = Directory::new("lock");
+    let (running, _) = open(&directory.0, SMALL);
+    let error = DiskStore::open(&directory.0, SMALL, |_| {}).expect_err("it is locked");
+    assert!(matches!(&error, Error::InUse { pid: Some(pid), .. } if *pid == std::process::id()), "{error}");
+    assert!(error.to_string().contains(&directory.0.display().to_string()));
+    drop(running);
+    DiskStore::open(&directory.0, SMALL, |_| {}).expect("it is free");
+}
+
+#[test]
+fn what_is_no_directory_of_ours_is_named() {
+    let directory = Directory::new("not-ours");
+    std::fs::write(&directory.0, "a file").expect("it can be written");
+    let error = DiskStore::open(&directory.0, SMALL, |_| {}).expect_err("a file");
+    assert!(error.to_string().contains(&directory.0.display().to_string()), "{error}");
+    std::fs::remove_file(&directory.0).expect("it is there");
+    std::fs::create_dir(&directory.0).expect("it can be made");
+    let segment = directory.0.join("00000001.journal");
+    std::fs::write(&segment, "something else").expect("it can be written");
+    let error = DiskStore::open(&directory.0, SMALL, |_| {}).expect_err("no segment");
+    assert!(error.to_string().contains(&segment.display().to_string()), "{error}");
+}
+
+#[test]
+fn without_room_nothing_is_promised_and_nothing_is_lost() {
+    let device = SimDevice::new(1);
+    let running = Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));
+    let first = running.append(|batch| batch.put(id(1), 1, |out| out.extend([1; 1000])));
+    running.wait(first);
+    device.set_room(Some(0));
+    let mut last = first;
+    for number in 2..300 {
+        last = running.append(|batch| batch.put(id(number), 1, |out| out.extend([1; 1000])));
+    }
+    running.wait_for(Health::Full);
+    assert!(running.store.safe() < last);
+    device.set_room(None);
+    running.wait(last);
+    running.wait_for(Health::Good);
+    running.store.close().expect("all is safe");
+    device.crash();
+    let mut found = 0;
+    DiskStore::open_on(device, SMALL, |_| found += 1).expect("it opens");
+    assert_eq!(found, 299);
+}
+
+#[test]
+fn what_a_failed_sync_may_have_lost_is_written_again() {
+    for nth in 0..4 {
+        for operation in [Operation::Write, Operation::Sync] {
+            let device = SimDevice::new(nth);
+            let running =
+                Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));
+            device.plan(operation, nth, Fault::Refuse(std::io::ErrorKind::Other));
+            let mut last = Ticket::default();
+            for number in 1..10 {
+                last = running.append(|batch| batch.put(id(number), 1, |out| out.extend([1; 1000])));
+                running.wait(last);
+            }
+            assert_eq!(running.store.safe(), last);
+            drop(running);
+            device.crash();
+            let mut found = Vec::new();
+            DiskStore::open_on(device, SMALL, |live| found.push(live.id.get())).expect("it opens");
+            assert_eq!(found, [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+        }
+    }
+}
+
+#[test]
+fn many_workers_at_once_lose_nothing() {
+    let directory = Directory::new("workers");
+    let options = Options { pending_bytes_max: u64::MAX, ..SMALL };
+    let opened = DiskStore::open(&directory.0, options, |_| {}).expect("it opens");
+    let store = opened.start(|_| {}).expect("threads can be started");
+    std::thread::scope(|scope| {
+        for worker in 0..4_u64 {
+            let store = &store;
+            scope.spawn(move || {
+                let mut batch = Batch::default();
+                for number in 0..2_000 {
+                    let new = id(1 + number * 4 + worker);
+                    batch.put(new, 1, |out| out.extend_from_slice(&new.get().to_le_bytes()));
+                    if number >= 10 {
+                        batch.release(id(1 + (number - 10) * 4 + worker), 0);
+                    }
+                    store.append(worker as u16, &mut batch);
+                }
+            });
+        }
+    });
+    store.close().expect("all is safe");
+    assert_eq!(store.safe(), Ticket(8_000));
+    let mut found = Vec::new();
+    let opened = DiskStore::open(&directory.0, options, |live| {
+        assert_eq!(live.body, live.id.get().to_le_bytes());
+        found.push(live.id.get());
+    });
+    opened.expect("it opens");
+    found.sort_unstable();
+    assert_eq!(found, (7_961..=8_000).collect::<Vec<_>>());
+}
