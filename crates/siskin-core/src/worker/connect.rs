@@ -234,14 +234,17 @@ impl Worker {
         session.version = connect.version;
         session.expiry_s = terms.expiry_s;
         session.will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
-        let is_lasting = session.lasting.is_some();
+        // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
+        let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
+        let waits =
+            session.lasting.is_some() || has_kept_will && self.turn.durable.health().may_promise();
         session.sender.connected(terms.receive_maximum.min(limits.inflight_max));
         session.receiver.connected(window);
         let mut connection = Box::new(Connection {
             number,
             version: connect.version,
             is_dirty: false,
-            is_corked: is_lasting,
+            is_corked: waits,
             promises: 0,
             subacks_promised: 0,
             delivers_promised: 0,
@@ -262,7 +265,7 @@ impl Worker {
         let client_id = Arc::clone(&session.client_id);
         keep_will(&mut self.turn, session, None);
         keep_session(&mut self.turn, session, None);
-        if is_lasting {
+        if waits {
             // [MQTT-3.2.0-1] Nothing goes out before the CONNACK, and that not before what it promises is safe.
             connection.promises += 1;
             self.turn.durable.promise(Promise { key, connection: number, then: Then::Open });
