@@ -73,7 +73,6 @@ fn a_broker_that_keeps_nothing_is_found_out() {
 }
 
 #[test]
-#[ignore = "needs the store"]
 fn a_broker_that_keeps_what_it_acknowledges_passes_and_leaves_nothing_behind() {
     let scratch = Scratch::new("store");
     let (status, report, errors) = run(&scratch.0, "--kills 5 --timeout 120");

@@ -205,7 +205,9 @@ impl Args {
             ("--queue-messages-max", u32::MAX.to_string().into()),
             ("--queue-bytes-max", QUEUE_BYTES_MAX.to_string().into()),
         ];
-        if !self.no_store {
+        if self.no_store {
+            defaults.push(("--store-durability", "memory".into()));
+        } else {
             defaults.push(("--store-dir", directory.store().into_os_string()));
             defaults.push(("--store-durability", self.level_name().into()));
         }
@@ -317,7 +319,7 @@ mod tests {
             "serve --bind 127.0.0.1 --port 1234 --queue-messages-max 4294967295 --queue-bytes-max \
              1099511627776 --store-dir DIR/store --store-durability written"
         );
-        assert!(!command("--no-store").contains("store"));
+        assert!(command("--no-store").ends_with("--store-durability memory"));
     }
 
     #[test]
@@ -325,8 +327,8 @@ mod tests {
         let flags = "--no-store --broker-arg --queue-bytes-max=5 --broker-arg --workers --broker-arg 1";
         assert_eq!(
             command(flags),
-            "serve --bind 127.0.0.1 --port 1234 --queue-messages-max 4294967295 --queue-bytes-max=5 \
-             --workers 1"
+            "serve --bind 127.0.0.1 --port 1234 --queue-messages-max 4294967295 --store-durability memory \
+             --queue-bytes-max=5 --workers 1"
         );
     }
 
