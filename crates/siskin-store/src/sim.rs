@@ -57,6 +57,8 @@ struct State {
     faults: HashMap<(Operation, u64), Fault>,
     /// Every operation is refused that would need more than so many bytes.
     room: Option<u64>,
+    /// So many more changes are done before the power goes.
+    power: Option<u64>,
     random: u64,
     faults_met: u64,
 }
@@ -93,6 +95,7 @@ impl SimDevice {
         let mut state = self.state();
         state.faults.clear();
         state.room = None;
+        state.power = None;
     }
 
     /// The `nth` operation of a kind from now, the next being 0, goes wrong.
@@ -100,6 +103,17 @@ impl SimDevice {
         let mut state = self.state();
         let at = state.done.get(&operation).copied().unwrap_or(0) + nth;
         state.faults.insert((operation, at), fault);
+    }
+
+    /// The power goes after so many more operations other than reads; whatever is asked then is refused until
+    /// the [crash](Self::crash) itself, which says what is left.
+    pub fn cut_power_after(&self, operations: u64) {
+        self.state().power = Some(operations);
+    }
+
+    /// Whether the power has gone.
+    pub fn is_dark(&self) -> bool {
+        self.state().power == Some(0)
     }
 
     /// How many operations of a kind there were.
@@ -183,10 +197,16 @@ impl State {
         self.random = random;
         self.faults.clear();
         self.room = None;
+        self.power = None;
     }
 
     /// Counts an operation and says what is to go wrong with it.
     fn meet(&mut self, operation: Operation) -> Option<Fault> {
+        match &mut self.power {
+            Some(0) => return Some(Fault::Refuse(io::ErrorKind::Other)),
+            Some(left) if operation != Operation::Read => *left -= 1,
+            _ => {}
+        }
         let done = self.done.entry(operation).or_default();
         let at = *done;
         *done += 1;
@@ -257,7 +277,8 @@ impl Device for SimDevice {
         let fault = state.meet(Operation::Write);
         if let Some(Fault::Refuse(kind)) = fault {
             // Some of it may have been done before that was noticed.
-            let done = draw(&mut state.random, bytes.len() as u64 + 1) as usize;
+            let most = if state.power == Some(0) { 0 } else { bytes.len() as u64 };
+            let done = draw(&mut state.random, most + 1) as usize;
             state.inodes[file.inode].write(offset as usize, &bytes[..done]);
             return Err(kind.into());
         }
@@ -277,7 +298,11 @@ impl Device for SimDevice {
 
     fn sync(&self, file: &SimFile) -> io::Result<()> {
         let mut state = self.state();
+        let dark = state.power == Some(0);
         let refused = state.refuse(Operation::Sync);
+        if dark {
+            return refused;
+        }
         let mut random = state.random;
         let inode = &mut state.inodes[file.inode];
         let writes = std::mem::take(&mut inode.writes);

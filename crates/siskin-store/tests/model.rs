@@ -108,12 +108,18 @@ impl History {
         if self.draw(3) == 0 {
             self.plan_faults();
         }
-        // It ends after so many syncs, just when one is due or just when one is done, or at any other point.
+        // It ends after so many operations of the device, or of ours.
+        if self.draw(2) == 0 {
+            let operations = 1 + self.draw(80);
+            self.device.cut_power_after(operations);
+        }
         let steps = 1 + self.draw(60);
         for _ in 0..steps {
-            self.step();
+            if !self.device.is_dark() {
+                self.step();
+            }
         }
-        if self.draw(6) == 0 {
+        if !self.device.is_dark() && self.draw(6) == 0 {
             let closed = self.journal().close();
             if closed.is_ok() {
                 self.settle_frames();
@@ -124,7 +130,7 @@ impl History {
         self.volume.failures += self.journal().figures().failures;
         self.volume.copied += self.journal().figures().bytes_copied;
         let before = self.journal.take().expect("it is open");
-        if self.written_is_safe && self.draw(2) == 0 {
+        if self.written_is_safe && !self.device.is_dark() && self.draw(2) == 0 {
             // Only the process ends: what was written is there, unless writing failed meanwhile.
             let written = before.written();
             drop(before);
@@ -149,7 +155,11 @@ impl History {
                     [Operation::Write, Operation::Sync, Operation::SyncDirectory, Operation::Name]
                         [self.draw(4) as usize];
                 let nth = self.draw(6);
-                self.device.plan(operation, nth, Fault::Refuse(io::ErrorKind::Other));
+                if self.draw(2) == 0 {
+                    self.device.plan(operation, nth, Fault::Refuse(io::ErrorKind::Other));
+                } else {
+                    self.device.cut_power_after(nth + 1);
+                }
             }
             let mut found = Records::new();
             let opened = Journal::open(self.device.clone(), options, &mut |_| {}, &mut |live| {
@@ -162,7 +172,7 @@ impl History {
                     self.volume.torn += u64::from(recovered.torn.is_some());
                     assert_eq!(recovered.records, found.len() as u64);
                     self.accept(&found);
-                    if accident && self.draw(2) == 0 {
+                    if accident && (self.device.is_dark() || self.draw(2) == 0) {
                         drop(journal);
                         self.crash();
                         continue;
@@ -174,8 +184,10 @@ impl History {
                     if !found.is_empty() {
                         self.accept(&found);
                     }
-                    if self.draw(2) == 0 {
+                    if self.device.is_dark() || self.draw(2) == 0 {
                         self.crash();
+                    } else {
+                        self.device.end_process();
                     }
                 }
             }
@@ -241,7 +253,7 @@ impl History {
                 if self.draw(4) == 0 {
                     self.device.set_room(None);
                 }
-                if self.draw(8) == 0 && self.journal().failure().is_none() {
+                if self.draw(8) == 0 && !self.device.is_dark() && self.journal().failure().is_none() {
                     self.check_reading();
                 }
             }

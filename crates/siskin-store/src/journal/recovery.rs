@@ -278,7 +278,10 @@ fn torn<D: Device>(
         let mut offset = FRAMES_START;
         if at == 0 {
             offset = end;
-            begun = window.get(offset, TAG_BYTES).map_err(io)? == part.header.tag.to_le_bytes();
+            let tag = part.header.tag.to_le_bytes();
+            let found = window.get(offset, TAG_BYTES).map_err(io)?;
+            // Half a tag is enough for a frame that was begun, and too much for chance.
+            begun = found.len() == TAG_BYTES && (found[..4] == tag[..4] || found[4..] == tag[4..]);
         } else {
             synced = synced.max(part.header.synced);
         }

@@ -1,0 +1,191 @@
+//! Small journals, and everything that can happen to them, one after the other.
+
+use siskin_core::store::{Batch, RecordId};
+use siskin_store::sim::SimDevice;
+use siskin_store::{Damage, Device as _, Error, Frame, Journal, JournalOptions, Recovered, Step};
+
+const OPTIONS: JournalOptions = JournalOptions { segment_bytes: 5_000, spares_max: 1, seed: 9 };
+
+type Bodies = Vec<(u64, Vec<u8>)>;
+
+fn open(device: &SimDevice) -> Result<(Journal<SimDevice>, Recovered, Bodies), Error> {
+    let mut found = Bodies::new();
+    let (journal, recovered) = Journal::open(device.clone(), OPTIONS, &mut |_| {}, &mut |live| {
+        found.push((live.id.get(), live.body.to_vec()));
+    })?;
+    found.sort_unstable();
+    Ok((journal, recovered, found))
+}
+
+fn frame(numbers: impl IntoIterator<Item = u64>) -> Frame {
+    let mut frame = Frame::default();
+    for number in numbers {
+        let mut batch = Batch::default();
+        let id = RecordId::new(number).expect("not zero");
+        batch.put(id, 1, |out| out.extend(vec![number as u8; 60]));
+        frame.push(&batch);
+    }
+    frame
+}
+
+fn bodies(numbers: impl IntoIterator<Item = u64>) -> Bodies {
+    numbers.into_iter().map(|number| (number, vec![number as u8; 60])).collect()
+}
+
+/// Three segments of synced frames 1 to 20, a record each, and two frames 21 and 22 that are not synced.
+fn journal_with_tail() -> SimDevice {
+    let device = SimDevice::new(3);
+    let (mut journal, ..) = open(&device).expect("it opens");
+    for number in 1..=20 {
+        journal.write(frame([number]));
+        journal.sync();
+    }
+    journal.write(frame([21]));
+    journal.write(frame([22]));
+    drop(journal);
+    device
+}
+
+#[test]
+fn every_flipped_byte_is_an_error_with_its_place_or_a_tail_cut_off() {
+    let device = journal_with_tail();
+    let (_, _, all) = open(&device.copy()).expect("nothing is damaged");
+    assert_eq!(all, bodies(1..=22));
+    let (mut errors, mut cut) = (0, 0);
+    for name in device.list().expect("it can be listed") {
+        let content = device.content(&name);
+        for at in 0..content.len() {
+            let damaged = device.copy();
+            let mut bytes = content.clone();
+            bytes[at] ^= 1 << (at % 8);
+            damaged.set_content(&name, &bytes);
+            match open(&damaged) {
+                Err(Error::Corrupt { path, offset, .. }) => {
+                    assert_eq!(path, device.path(&name), "byte {at}");
+                    assert!(offset as usize <= at, "{name} byte {at}: {offset}");
+                    errors += 1;
+                }
+                Err(error) => panic!("{name} byte {at}: {error}"),
+                Ok((_, recovered, found)) => {
+                    // Frame 20 was synced, but nothing behind it says so: it was the last.
+                    let known = [22, 21, 20].map(|last| bodies(1..=last));
+                    if found == known[0] {
+                        continue;
+                    }
+                    assert!(found == known[1] || (at > 4096 && found.len() >= 20), "{name} byte {at}");
+                    let torn = recovered.torn.expect("it says that it cut something off");
+                    assert_eq!(torn.path, device.path(&name));
+                    cut += 1;
+                }
+            }
+        }
+    }
+    assert!(errors > 2_000 && cut > 150, "{errors} errors, {cut} cut off");
+}
+
+#[test]
+fn after_a_clean_close_every_flipped_byte_of_a_frame_is_an_error() {
+    let device = SimDevice::new(3);
+    let (mut journal, ..) = open(&device).expect("it opens");
+    for number in 1..=5 {
+        journal.write(frame([number]));
+    }
+    journal.close().expect("all is safe");
+    let name = "00000001.journal";
+    let content = device.content(name);
+    let frames = 5 * (40 + 60 + 4);
+    for at in 4096..4096 + frames {
+        let damaged = device.copy();
+        let mut bytes = content.clone();
+        bytes[at] ^= 0x10;
+        damaged.set_content(name, &bytes);
+        let error = open(&damaged).expect_err("it was safe");
+        let Error::Corrupt { damage: Damage::Frame { sequence, synced: 5 }, offset, .. } = error else {
+            panic!("{error}")
+        };
+        assert_eq!(offset, 4096 + (sequence - 1) * 104, "byte {at}");
+    }
+}
+
+#[test]
+fn every_file_that_is_missing_is_named() {
+    let device = journal_with_tail();
+    let mut names: Vec<_> = device
+        .list()
+        .expect("it can be listed")
+        .into_iter()
+        .filter(|name| name.ends_with(".journal"))
+        .collect();
+    names.sort();
+    // Without the newest what is left is a shorter journal.
+    names.pop();
+    for name in names {
+        let damaged = device.copy();
+        damaged.remove(&name).expect("it is there");
+        let error = open(&damaged).expect_err("it is missing");
+        let Error::Corrupt { path, damage: Damage::Missing, .. } = error else { panic!("{error}") };
+        assert_eq!(path, device.path(&name));
+    }
+}
+
+/// What a short life does to the device, until the power goes.
+fn live(device: &SimDevice, safe: &mut u64, next: &mut u64) -> Result<(), Error> {
+    let (mut journal, _, found) = open(device)?;
+    // A life begins with all that was safe, and then that is what there is.
+    let last = found.last().map_or(0, |(number, _)| *number);
+    assert!(last >= *safe, "{last} was found, {safe} was safe");
+    assert_eq!(found, bodies(last.saturating_sub(KEPT - 1).max(1)..=last));
+    *safe = last;
+    *next = last + 1;
+    let first = journal.synced();
+    for _ in 0..30 {
+        let mut full = frame([*next]);
+        if *next > KEPT {
+            let mut batch = Batch::default();
+            batch.release(RecordId::new(*next - KEPT).expect("not zero"), 0);
+            full.push(&batch);
+        }
+        let sequence = journal.write(full);
+        journal.sync();
+        if journal.synced() >= sequence {
+            *safe = *next;
+        }
+        *next += 1;
+        while journal.maintain(true) == Step::More {
+            journal.sync();
+        }
+        if device.is_dark() {
+            return Ok(());
+        }
+    }
+    assert!(journal.synced() > first);
+    Ok(())
+}
+
+/// So many records are alive at a time.
+const KEPT: u64 = 9;
+
+#[test]
+fn power_cut_at_every_operation_loses_nothing_that_was_safe() {
+    let mut lives = 0;
+    for seed in 0..3 {
+        for operations in 0.. {
+            let device = SimDevice::new(operations * 3 + seed);
+            let (mut safe, mut next) = (0, 1);
+            device.cut_power_after(operations);
+            _ = live(&device, &mut safe, &mut next);
+            let done = !device.is_dark();
+            device.crash();
+            // And once more, at some point of what follows.
+            device.cut_power_after(operations % 37);
+            _ = live(&device, &mut safe, &mut next);
+            device.crash();
+            live(&device, &mut safe, &mut next).expect("nothing is wrong with it");
+            lives += 1;
+            if done {
+                break;
+            }
+        }
+    }
+    assert!(lives > 500, "{lives}");
+}
