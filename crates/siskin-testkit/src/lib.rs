@@ -3,8 +3,10 @@
 #![allow(clippy::missing_panics_doc)]
 
 pub mod broker;
+pub mod journal;
 pub mod store;
 pub mod world;
 
 pub use broker::{Broker, Client, Delivered, Received, buffer, id, publish, will};
+pub use journal::JournalStore;
 pub use store::SimStore;

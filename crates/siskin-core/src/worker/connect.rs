@@ -236,8 +236,7 @@ impl Worker {
         session.will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
         // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
         let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
-        let waits =
-            session.lasting.is_some() || has_kept_will && self.turn.durable.health().may_promise();
+        let waits = session.lasting.is_some() || has_kept_will && self.turn.durable.health().may_promise();
         session.sender.connected(terms.receive_maximum.min(limits.inflight_max));
         session.receiver.connected(window);
         let mut connection = Box::new(Connection {

@@ -7,6 +7,7 @@
 //! [`Ledger`].
 
 mod client;
+mod disk;
 mod ledger;
 mod link;
 mod random;
@@ -14,11 +15,11 @@ mod random;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use siskin_core::{Cause, Limits, Mail, NodeInfo, Now, Recovered, Shared, Worker};
+use siskin_core::{Cause, Limits, Mail, NodeInfo, Now, Shared, Worker};
 use siskin_proto::Version;
 
-use crate::store::SimStore;
 use client::SimClient;
+use disk::{Disk, Found};
 pub use ledger::Ledger;
 use link::Link;
 pub use random::Random;
@@ -43,7 +44,7 @@ pub struct World {
     random: Random,
     now: Now,
     limits: Limits,
-    store: Option<Arc<SimStore>>,
+    disk: Option<Disk>,
     shared: Arc<Shared>,
     workers: Vec<Worker>,
     /// Mail under way, by sender and receiver, in order.
@@ -90,18 +91,15 @@ impl World {
             ..Limits::default()
         };
         let now = Now::from_millis(1000);
-        let store = shape.is_durable.then(SimStore::new);
-        if let Some(store) = &store {
-            store.hold();
-        }
-        let (shared, workers) = start(limits.clone(), store.as_ref(), shape.workers, random.number(), now);
+        let found = shape.is_durable.then(|| Disk::new(&mut random));
+        let (shared, workers, disk) = start(limits.clone(), found, shape.workers, random.number(), now);
         let clients = (0..shape.persistent + shape.passing)
             .map(|number| SimClient::new(number, number < shape.persistent, &mut random))
             .collect();
         let pairs = workers.len() * workers.len();
         let mail = (0..pairs).map(|_| VecDeque::new()).collect();
         let (links, ledger) = (Vec::new(), Ledger::default());
-        Self { random, now, limits, store, shared, workers, mail, links, clients, ledger }
+        Self { random, now, limits, disk, shared, workers, mail, links, clients, ledger }
     }
 
     /// One thing happens.
@@ -195,18 +193,16 @@ impl World {
 
     /// The disk gets so far.
     fn sync(&mut self) {
-        if let Some(store) = &self.store {
-            store.sync(self.random.between(1, 20) as usize);
+        if let Some(disk) = &self.disk {
+            disk.step(&mut self.random);
             self.flush();
         }
     }
 
     /// The broker is killed, and started again on what its store has: what was safe, and maybe some more.
     fn crash(&mut self) {
-        let Some(store) = &self.store else { return };
-        let more = self.random.below(store.pending() + 1);
-        let store = store.crash(more);
-        store.hold();
+        let Some(disk) = &self.disk else { return };
+        let found = disk.crash(&mut self.random);
         for client in 0..self.clients.len() {
             let Some(link) = self.clients[client].link else { continue };
             // What was sent may still arrive.
@@ -220,19 +216,17 @@ impl World {
         self.mail.iter_mut().for_each(VecDeque::clear);
         let workers = self.workers.len() as u16;
         let seed = self.random.number();
-        (self.shared, self.workers) = start(self.limits.clone(), Some(&store), workers, seed, self.now);
-        self.store = Some(store);
+        (self.shared, self.workers, self.disk) =
+            start(self.limits.clone(), Some(found), workers, seed, self.now);
         self.ledger.crashed(&self.clients);
         self.flush();
     }
 
     /// Nothing is left in the store but what is at rest.
     fn assert_clean(&self, seed: u64) {
-        let Some(store) = &self.store else { return };
-        let leftovers: Vec<_> =
-            store.leftovers().into_iter().filter(|text| !text.contains("is_retained: true")).collect();
+        let Some(disk) = &self.disk else { return };
+        let (leftovers, retained) = disk.leftovers();
         assert!(leftovers.is_empty(), "seed {seed}: left in the store: {leftovers:#?}");
-        let retained = store.leftovers().len();
         let known = self.shared.retained.read().map_or(0, |retained| retained.len());
         assert_eq!(retained, known, "seed {seed}: retained messages in the store and in memory");
     }
@@ -280,8 +274,8 @@ impl World {
 
     /// Everybody who lasts comes back, all links work, and everything runs until nothing moves.
     fn make_peace(&mut self) {
-        if let Some(store) = &self.store {
-            store.release();
+        if let Some(disk) = &self.disk {
+            disk.release();
         }
         self.flush();
         for client in 0..self.clients.len() {
@@ -339,27 +333,25 @@ impl World {
 /// A broker on what a store holds.
 fn start(
     limits: Limits,
-    store: Option<&Arc<SimStore>>,
+    found: Option<Found>,
     workers: u16,
     seed: u64,
     now: Now,
-) -> (Arc<Shared>, Vec<Worker>) {
+) -> (Arc<Shared>, Vec<Worker>, Option<Disk>) {
     let node = NodeInfo { name: "world".into(), version: String::new(), started_unix_ms: 0 };
-    let mut recovered = Recovered::default();
-    let shared = match store {
-        Some(store) => {
-            let last = store.load(|live| recovered.add(live));
-            let seed = recovered.seed().unwrap_or(seed);
-            Shared::with_store(limits, workers, seed, node, Arc::clone(store) as _, last)
-        }
-        None => Shared::new(limits, workers, seed, node),
+    let make = |shared: &Arc<Shared>| -> Vec<Worker> {
+        (0..workers).map(|index| Worker::new(index, Arc::clone(shared), now)).collect()
     };
-    let mut workers: Vec<_> =
-        (0..workers).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
-    if store.is_some() {
-        recovered.install(&shared, &mut workers, now);
-    }
-    (shared, workers)
+    let Some(Found { disk, recovered, last }) = found else {
+        let shared = Shared::new(limits, workers, seed, node);
+        let workers = make(&shared);
+        return (shared, workers, None);
+    };
+    let seed = recovered.seed().unwrap_or(seed);
+    let shared = Shared::with_store(limits, workers, seed, node, disk.store(), last);
+    let mut workers = make(&shared);
+    recovered.install(&shared, &mut workers, now);
+    (shared, workers, Some(disk))
 }
 
 /// The version that a client of a world speaks.
