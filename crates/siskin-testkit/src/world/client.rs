@@ -12,8 +12,8 @@ use super::ledger::{Ledger, Note};
 use super::link::Link;
 use super::random::Random;
 
-/// The retained topic of each publisher.
-pub(super) const RETAINED: [&str; 7] = ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5", "r/6"];
+/// The retained topic of each publisher, and behind them one that all publish to.
+pub(super) const RETAINED: [&str; 8] = ["r/0", "r/1", "r/2", "r/3", "r/4", "r/5", "r/6", "r/all"];
 
 pub(super) struct SimClient {
     pub(super) number: usize,
@@ -155,7 +155,8 @@ impl SimClient {
         let mut qos = Qos::from_u8(random.below(3) as u8).unwrap_or_default();
         if random.chance(15) {
             // One publisher each and one QoS, so that it is known which is the last.
-            (topic, qos) = (RETAINED[self.number], Qos::AtLeastOnce);
+            let place = if random.chance(40) { RETAINED.len() - 1 } else { self.number };
+            (topic, qos) = (RETAINED[place], Qos::AtLeastOnce);
         }
         let note = ledger.published(self, topic, qos);
         if qos == Qos::AtMostOnce {

