@@ -52,6 +52,7 @@ pub struct World {
     links: Vec<Link>,
     clients: Vec<SimClient>,
     ledger: Ledger,
+    is_at_peace: bool,
 }
 
 /// Runs the world of `seed` to its end.
@@ -99,7 +100,7 @@ impl World {
         let pairs = workers.len() * workers.len();
         let mail = (0..pairs).map(|_| VecDeque::new()).collect();
         let (links, ledger) = (Vec::new(), Ledger::default());
-        Self { random, now, limits, disk, shared, workers, mail, links, clients, ledger }
+        Self { random, now, limits, disk, shared, workers, mail, links, clients, ledger, is_at_peace: false }
     }
 
     /// One thing happens.
@@ -243,6 +244,10 @@ impl World {
     /// way, connections closed.
     fn flush(&mut self) {
         for index in 0..self.workers.len() {
+            // Its turn may last while others have theirs.
+            if !self.is_at_peace && self.random.chance(20) {
+                continue;
+            }
             let mut dirty = Vec::new();
             self.workers[index].commit(self.now);
             self.workers[index].take_dirty(&mut dirty);
@@ -274,6 +279,7 @@ impl World {
 
     /// Everybody who lasts comes back, all links work, and everything runs until nothing moves.
     fn make_peace(&mut self) {
+        self.is_at_peace = true;
         if let Some(disk) = &self.disk {
             disk.release();
         }
