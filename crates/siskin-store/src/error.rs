@@ -33,6 +33,8 @@ pub enum Error {
     Corrupt {
         /// The file.
         path: String,
+        /// The number of its segment.
+        segment: u32,
         /// Where in it.
         offset: u64,
         /// What is wrong there.
@@ -86,7 +88,7 @@ impl fmt::Display for Error {
                 "{path} has version {version} of the format; this program reads version {}",
                 crate::format::VERSION
             ),
-            Self::Corrupt { path, offset, damage } => {
+            Self::Corrupt { path, offset, damage, .. } => {
                 write!(f, "{path} is damaged at byte {offset}: {damage}")
             }
         }

@@ -15,7 +15,9 @@ mod error;
 mod figures;
 mod format;
 mod index;
+mod inspect;
 mod journal;
+mod repair;
 pub mod sim;
 mod window;
 
@@ -24,6 +26,8 @@ pub use disk::Disk;
 pub use disk_store::{DiskStore, Opened, Options};
 pub use error::{Damage, Error};
 pub use figures::{Figures, SyncTimes};
+pub use inspect::{Inspected, InspectedSegment, inspect};
 pub use journal::{
     Failure, Frame, Journal, JournalOptions, Progress, Reader, Recovered, Step, SyncTask, TornTail,
 };
+pub use repair::{Loss, repair};

@@ -15,7 +15,7 @@
 mod failure;
 mod frame;
 mod reader;
-mod recovery;
+pub(crate) mod recovery;
 mod segments;
 mod space;
 

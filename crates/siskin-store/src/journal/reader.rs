@@ -41,6 +41,7 @@ impl<D: Device> Reader<D> {
                 Ok(len) if len == body.len() && crc32c::crc32c(&body) == at.crc => Ok(Some(body)),
                 Ok(_) => Err(Error::Corrupt {
                     path: path(),
+                    segment: at.segment,
                     offset: at.offset.into(),
                     damage: crate::error::Damage::Body,
                 }),

@@ -83,17 +83,17 @@ struct TailFrame {
 }
 
 /// A segment file before its frames are read.
-struct Part<F> {
-    header: SegmentHeader,
-    file: Arc<F>,
+pub(crate) struct Part<F> {
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<F>,
     size: u64,
     /// Frames from this sequence on are in a later segment.
-    limit: u64,
+    pub(crate) limit: u64,
 }
 
 impl<F> Part<F> {
     /// Whether all of it was begun anew in a later segment.
-    fn is_void(&self) -> bool {
+    pub(crate) fn is_void(&self) -> bool {
         self.header.first >= self.limit
     }
 }
@@ -144,15 +144,18 @@ pub(crate) fn replay<D: Device>(
     }
     // Each claim that something had been safe is either a header's, whose frames follow, or a frame's.
     if replay.synced >= replay.next_sequence {
+        let segment = parts.last().map_or(0, |part| part.header.number);
         return Err(Error::Corrupt {
-            path: device.path(&segment_name(parts.last().map_or(0, |part| part.header.number))),
-            offset: 0,
+            path: device.path(&segment_name(segment)),
+            segment,
+            offset: replay.index.segment(segment).map_or(0, |segment| segment.end),
             damage: Damage::Frame { sequence: replay.next_sequence, synced: replay.synced },
         });
     }
     if replay.oldest > needed && !parts.is_empty() {
-        let path = device.path(&segment_name(replay.oldest - 1));
-        return Err(Error::Corrupt { path, offset: 0, damage: Damage::Missing });
+        let segment = replay.oldest - 1;
+        let path = device.path(&segment_name(segment));
+        return Err(Error::Corrupt { path, segment, offset: 0, damage: Damage::Missing });
     }
     replay.recovered.records = replay.index.len() as u64;
     replay.recovered.last_id = replay.index.last_id();
@@ -160,7 +163,7 @@ pub(crate) fn replay<D: Device>(
 }
 
 /// Opens all segments and reads their headers.
-fn parts<D: Device>(device: &D) -> Result<Vec<Part<D::File>>, Error> {
+pub(crate) fn parts<D: Device>(device: &D) -> Result<Vec<Part<D::File>>, Error> {
     let names = device.list().map_err(|error| Error::io("list", device.path(""), error))?;
     let mut numbers: Vec<_> = names.iter().filter_map(|name| segment_number(name)).collect();
     numbers.sort_unstable();
@@ -170,12 +173,13 @@ fn parts<D: Device>(device: &D) -> Result<Vec<Part<D::File>>, Error> {
         if let Some(before) = parts.last()
             && before.header.number + 1 != number
         {
-            let path = device.path(&segment_name(before.header.number + 1));
-            return Err(Error::Corrupt { path, offset: 0, damage: Damage::Missing });
+            let segment = before.header.number + 1;
+            let path = device.path(&segment_name(segment));
+            return Err(Error::Corrupt { path, segment, offset: 0, damage: Damage::Missing });
         }
         let file = device.open(&segment_name(number)).map_err(|error| Error::io("open", path(), error))?;
         let size = device.size(&file).map_err(|error| Error::io("measure", path(), error))?;
-        let corrupt = |damage| Err(Error::Corrupt { path: path(), offset: 0, damage });
+        let corrupt = |damage| Err(Error::Corrupt { path: path(), segment: number, offset: 0, damage });
         let mut window = Window::narrow(device, &file);
         let bytes = window.get(0, SEGMENT_HEADER_BYTES).map_err(|error| Error::io("read", path(), error))?;
         let header = match SegmentHeader::decode(bytes) {
@@ -227,6 +231,7 @@ impl<F: std::fmt::Debug + Send + Sync> Replay<F> {
                     window.payload(offset, &header).map_err(|error| Error::io("read", path(), error))?;
                 self.index.apply(number, payload_at, payload).map_err(|_| Error::Corrupt {
                     path: path(),
+                    segment: number,
                     offset,
                     damage: Damage::Operations,
                 })?;
@@ -299,9 +304,15 @@ fn torn<D: Device>(
             }
         }
     }
-    let path = device.path(&segment_name(parts[0].header.number));
+    let segment = parts[0].header.number;
+    let path = device.path(&segment_name(segment));
     if synced >= sequence {
-        return Err(Error::Corrupt { path, offset: end, damage: Damage::Frame { sequence, synced } });
+        return Err(Error::Corrupt {
+            path,
+            segment,
+            offset: end,
+            damage: Damage::Frame { sequence, synced },
+        });
     }
     let torn = begun || frames > 0 || bytes > 0 || parts.len() > 1;
     Ok(torn.then_some(TornTail { path, offset: end, bytes, frames }))
@@ -354,7 +365,7 @@ pub(crate) fn frame_again<'a, D: Device>(
             let payload = if header.lost { &[] } else { payload };
             Ok((offset + FRAME_HEADER_BYTES as u64, payload, offset + header.total()))
         }
-        _ => Err(Error::Corrupt { path: path(), offset, damage: Damage::Body }),
+        _ => Err(Error::Corrupt { path: path(), segment: number, offset, damage: Damage::Body }),
     }
 }
 
@@ -368,7 +379,12 @@ pub(super) fn tail<D: Device>(device: &D, replay: &Replay<D::File>) -> Result<Ve
         let payload =
             window.get(frame.offset, frame.len as usize).map_err(|error| Error::io("read", path(), error))?;
         if payload.len() != frame.len as usize {
-            return Err(Error::Corrupt { path: path(), offset: frame.offset, damage: Damage::Body });
+            return Err(Error::Corrupt {
+                path: path(),
+                segment: frame.segment,
+                offset: frame.offset,
+                damage: Damage::Body,
+            });
         }
         tail.push_back(Unsynced {
             sequence: frame.sequence,

@@ -6,6 +6,7 @@ mod flags;
 mod log;
 mod publish;
 mod serve;
+mod store;
 mod subscribe;
 mod verify_durability;
 
@@ -21,6 +22,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::VerifyDurability(args) => verify_durability::run(&args),
+        Command::Store(args) => store::run(&args),
     }
 }
 
@@ -41,4 +43,5 @@ enum Command {
     Pub(publish::Args),
     Sub(subscribe::Args),
     VerifyDurability(verify_durability::Args),
+    Store(store::Args),
 }
