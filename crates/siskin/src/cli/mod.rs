@@ -1,5 +1,6 @@
 //! The command line: which subcommands there are. Each has a file with its `Args` and its `run`.
 
+mod bench;
 mod check;
 mod client;
 mod flags;
@@ -23,6 +24,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Sub(args) => subscribe::run(args),
         Command::VerifyDurability(args) => verify_durability::run(&args),
         Command::Store(args) => store::run(&args),
+        Command::Bench(args) => bench::run(args),
     }
 }
 
@@ -44,4 +46,5 @@ enum Command {
     Sub(subscribe::Args),
     VerifyDurability(verify_durability::Args),
     Store(store::Args),
+    Bench(bench::Args),
 }

@@ -251,7 +251,7 @@ pub(crate) fn parse_qos(text: &str) -> Result<Qos, String> {
     text.parse().ok().and_then(Qos::from_u8).ok_or_else(|| "QoS is 0, 1 or 2".into())
 }
 
-fn parse_version(text: &str) -> Result<Version, String> {
+pub(crate) fn parse_version(text: &str) -> Result<Version, String> {
     match text {
         "5" | "mqttv5" => Ok(Version::V5),
         "311" | "mqttv311" => Ok(Version::V3_1_1),

@@ -18,7 +18,7 @@ mod properties;
 mod trace;
 mod url;
 
-pub(super) use arguments::{ConnectionArgs, Settings, parse_qos, topic_filter, topic_name};
+pub(super) use arguments::{ConnectionArgs, Settings, parse_qos, parse_version, topic_filter, topic_name};
 pub(super) use connection::{Client, Woken};
 pub(super) use console::output_failure;
 pub(super) use failure::{CONNECTION_LOST, Failure, PAYLOAD_SIZE, TIMED_OUT, complain, end};
