@@ -1,10 +1,12 @@
 //! The command line: which subcommands there are. Each has a file with its `Args` and its `run`.
 
 mod bench;
+mod acl;
 mod check;
 mod client;
 mod flags;
 mod log;
+mod passwd;
 mod publish;
 mod serve;
 mod store;
@@ -17,7 +19,16 @@ use clap::{Parser, Subcommand};
 
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
-    match Cli::parse().command {
+    let cli = Cli::try_parse().unwrap_or_else(|error| {
+        let is_passwd = std::env::args_os().nth(1).is_some_and(|command| command == "passwd");
+        if error.use_stderr() && is_passwd {
+            // Scripts for mosquitto_passwd know this status.
+            let _ = error.print();
+            std::process::exit(passwd::FAILED.into());
+        }
+        error.exit()
+    });
+    match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Check(args) => check::run(args),
         Command::Pub(args) => publish::run(args),
@@ -25,6 +36,8 @@ pub(crate) fn run() -> ExitCode {
         Command::VerifyDurability(args) => verify_durability::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Bench(args) => bench::run(args),
+        Command::Passwd(args) => passwd::run(args),
+        Command::Acl(args) => acl::run(args),
     }
 }
 
@@ -47,4 +60,6 @@ enum Command {
     VerifyDurability(verify_durability::Args),
     Store(store::Args),
     Bench(bench::Args),
+    Passwd(passwd::Args),
+    Acl(acl::Args),
 }
