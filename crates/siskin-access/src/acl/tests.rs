@@ -198,9 +198,10 @@ fn what_is_hardly_meant_gives_a_warning() {
 fn a_subscription_that_could_bring_nothing_is_told_apart() {
     let text = "topic read a/+/c\ntopic write w\ntopic read e\ntopic deny a/x/#\ntopic read $SYS/#\npattern read n/%c/#\n";
     let acl = rules(text, None, "i/d");
-    for filter in
-        ["#", "a/#", "a/+/c", "a/b/c", "+/b/c", "e", "+", "$SYS/#", "$SYS/a", "n/#", "n/i/+/x", "n/+/+"]
-    {
+    for filter in [
+        "#", "a/#", "a/+/c", "a/b/c", "+/b/c", "e", "+", "$SYS/#", "$SYS/a", "n/#", "n/i/#", "n/i/+/x",
+        "n/+/+",
+    ] {
         assert!(acl.could_read(filter), "{filter}");
     }
     for filter in ["w", "a", "a/b", "a/x/c", "a/x/#", "b/#", "$SYS", "$q/#", "n/id/#", "n/i/x", "n/+", "e/+"]
@@ -211,6 +212,7 @@ fn a_subscription_that_could_bring_nothing_is_told_apart() {
     assert!(!rules("topic read $SYS/#\n", None, "c").could_read("#"));
     assert!(rules("pattern deny #\ntopic read a\n", None, "c").could_read("a"));
     assert!(!rules("pattern deny %c/#\npattern read %c/a\n", None, "c").could_read("c/a"));
+    assert!(!rules("topic deny n/#\npattern read n/%c\n", None, "c").could_read("n/c"));
     assert!(!rules("pattern read a\n", None, "+").could_read("a"));
 }
 

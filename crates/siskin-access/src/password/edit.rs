@@ -1,6 +1,6 @@
 //! Changes to the text of a password file that leave all other lines as they are, comments and mistakes too.
 
-use super::{Hash, entry, password, split};
+use super::{Entry, Hash, entry, password, split};
 use crate::lines::lines;
 use crate::{Mistake, Problem};
 
@@ -61,7 +61,7 @@ pub fn hash_plain<E>(
             Err(wrong) => return Err(problem(wrong)),
         };
         match plain {
-            Some((_, user, rest)) => {
+            Some(Entry { user, rest, .. }) => {
                 let password = password(rest);
                 let hash = hash(password.as_bytes()).map_err(Failed::Hash)?;
                 edited.extend_from_slice(format!("{user}:{}\n", hash.encode()).as_bytes());
@@ -86,5 +86,5 @@ pub enum Failed<E> {
 }
 
 fn user_of(line: &[u8]) -> Option<&str> {
-    split(line).ok().flatten().map(|(_, user, _)| user)
+    split(line).ok().flatten().map(|entry| entry.user)
 }

@@ -142,7 +142,7 @@ impl fmt::Debug for Attempt {
 
 /// User and hash of a line, if it holds any.
 fn entry(bytes: &[u8]) -> Result<Option<(&str, Hash)>, (usize, Problem)> {
-    let Some((line, user, rest)) = split(bytes)? else { return Ok(None) };
+    let Some(Entry { line, user, rest }) = split(bytes)? else { return Ok(None) };
     if user.is_empty() {
         return Err((1, Problem::EmptyUser));
     }
@@ -158,8 +158,16 @@ fn entry(bytes: &[u8]) -> Result<Option<(&str, Hash)>, (usize, Problem)> {
     Ok(Some((user, hash)))
 }
 
-/// The line as text, the user's name and all behind the colon; nothing for comments and blank lines.
-fn split(bytes: &[u8]) -> Result<Option<(&str, &str, &str)>, (usize, Problem)> {
+/// A line that is no comment.
+struct Entry<'a> {
+    line: &'a str,
+    user: &'a str,
+    /// All behind the colon.
+    rest: &'a str,
+}
+
+/// The parts of a line; none of comments and blank lines.
+fn split(bytes: &[u8]) -> Result<Option<Entry<'_>>, (usize, Problem)> {
     if bytes.first() == Some(&b'#') {
         return Ok(None);
     }
@@ -174,7 +182,7 @@ fn split(bytes: &[u8]) -> Result<Option<(&str, &str, &str)>, (usize, Problem)> {
         return Ok(None);
     }
     let Some((user, rest)) = line.split_once(':') else { return Err((1, Problem::NoColon)) };
-    Ok(Some((line, user.trim_matches(is_space), rest)))
+    Ok(Some(Entry { line, user: user.trim_matches(is_space), rest }))
 }
 
 /// The field behind the colon.

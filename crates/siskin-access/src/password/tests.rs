@@ -183,7 +183,7 @@ fn plain_text_passwords_are_hashed_once() {
     for (line, column) in [("bob", 1), (":x", 1), ("bob:", 5), ("bob: : ", 5)] {
         match hash_plain(line.as_bytes(), |_| Err(())) {
             Err(Failed::Mistake(mistake)) => {
-                assert_eq!((mistake.line, mistake.column), (1, column), "{line}")
+                assert_eq!((mistake.line, mistake.column), (1, column), "{line}");
             }
             other => panic!("{line}: {other:?}"),
         }

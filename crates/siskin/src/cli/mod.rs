@@ -1,7 +1,7 @@
 //! The command line: which subcommands there are. Each has a file with its `Args` and its `run`.
 
-mod bench;
 mod acl;
+mod bench;
 mod check;
 mod client;
 mod flags;
@@ -36,7 +36,7 @@ pub(crate) fn run() -> ExitCode {
         Command::VerifyDurability(args) => verify_durability::run(&args),
         Command::Store(args) => store::run(&args),
         Command::Bench(args) => bench::run(args),
-        Command::Passwd(args) => passwd::run(args),
+        Command::Passwd(args) => passwd::run(&args),
         Command::Acl(args) => acl::run(args),
     }
 }

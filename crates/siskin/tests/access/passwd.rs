@@ -4,9 +4,10 @@ use std::fs::{File, Permissions};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
 
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 use siskin_access::password::PasswordFile;
@@ -72,42 +73,70 @@ fn a_password_is_asked_for_twice() {
 fn a_terminal_does_not_show_the_password() {
     let directory = Directory::new("terminal");
     let file = directory.file("users");
-    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&terminal).unwrap();
-    unlockpt(&terminal).unwrap();
-    let name = ptsname(&terminal, Vec::new()).unwrap();
-    let flags = OFlags::RDWR | OFlags::NOCTTY;
-    let inside = File::from(rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty()).unwrap());
-    let mut outside = File::from(terminal);
-    let shows = || tcgetattr(&inside).unwrap().local_modes.contains(LocalModes::ECHO);
-    assert!(shows());
-
-    let mut child = Command::new(env!("CARGO_BIN_EXE_siskin"))
-        .args(["passwd", "-H", "sha512", "-c"])
-        .arg(&file)
-        .arg("bob")
-        .stdin(inside.try_clone().unwrap())
-        .stdout(inside.try_clone().unwrap())
-        .spawn()
-        .unwrap();
-    let mut shown = String::new();
-    let mut until = |end: &str| {
-        while !shown.ends_with(end) {
-            let mut bytes = [0; 256];
-            let len = outside.read(&mut bytes).unwrap();
-            shown.push_str(std::str::from_utf8(&bytes[..len]).unwrap());
-        }
-        assert_eq!(shows(), end.ends_with('\n'), "{shown}");
-        if !end.ends_with('\n') {
-            outside.write_all(b"secret\n").unwrap();
-        }
-    };
-    until("Password: ");
-    until("Reenter password: ");
-    until("user bob\r\n");
-    assert!(child.wait().unwrap().success());
-    assert_eq!(shown, "Password: \r\nReenter password: \r\nAdding password for user bob\r\n");
+    let mut terminal = Terminal::new();
+    assert!(terminal.shows());
+    let mut child = terminal.siskin_passwd(&file);
+    for question in ["Password: ", "Reenter password: "] {
+        terminal.read_until(question);
+        assert!(!terminal.shows());
+        terminal.outside.write_all(b"secret\n").unwrap();
+    }
+    terminal.read_until("user bob\r\n");
+    assert!(child.wait().unwrap().success() && terminal.shows());
+    let shown = "Password: \r\nReenter password: \r\nAdding password for user bob\r\n";
+    assert_eq!(terminal.shown, shown);
     assert!(users(&file).verify("bob", b"secret"));
+}
+
+#[test]
+fn a_terminal_shows_again_what_is_typed_after_a_signal() {
+    let directory = Directory::new("signal");
+    let file = directory.file("users");
+    let mut terminal = Terminal::new();
+    let mut child = terminal.siskin_passwd(&file);
+    terminal.read_until("Password: ");
+    assert!(!terminal.shows());
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(terminal.shows());
+    assert!(directory.names().is_empty());
+}
+
+/// Both ends of a terminal, and what was shown on it.
+struct Terminal {
+    inside: File,
+    outside: File,
+    shown: String,
+}
+
+impl Terminal {
+    fn new() -> Self {
+        let outside = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&outside).unwrap();
+        unlockpt(&outside).unwrap();
+        let name = ptsname(&outside, Vec::new()).unwrap();
+        let inside = rustix::fs::open(name.as_c_str(), OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        Self { inside: inside.into(), outside: outside.into(), shown: String::new() }
+    }
+
+    fn siskin_passwd(&self, file: &Path) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_siskin"));
+        command.args(["passwd", "-H", "sha512", "-c"]).arg(file).arg("bob");
+        let inside = || self.inside.try_clone().unwrap();
+        command.stdin(inside()).stdout(inside()).spawn().unwrap()
+    }
+
+    fn read_until(&mut self, end: &str) {
+        while !self.shown.ends_with(end) {
+            let mut bytes = [0; 256];
+            let len = self.outside.read(&mut bytes).unwrap();
+            self.shown.push_str(std::str::from_utf8(&bytes[..len]).unwrap());
+        }
+    }
+
+    fn shows(&self) -> bool {
+        tcgetattr(&self.inside).unwrap().local_modes.contains(LocalModes::ECHO)
+    }
 }
 
 #[test]

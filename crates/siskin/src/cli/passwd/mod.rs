@@ -62,8 +62,8 @@ enum Kind {
     Sha512,
 }
 
-pub(crate) fn run(args: Args) -> ExitCode {
-    match execute(&args) {
+pub(crate) fn run(args: &Args) -> ExitCode {
+    match execute(args) {
         Ok(said) => {
             // The file is written: that nobody listens is no failure.
             let _ = std::io::stdout().write_all(said.as_bytes());

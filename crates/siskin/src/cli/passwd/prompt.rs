@@ -74,7 +74,7 @@ impl Quiet {
         });
         let mut hidden = quiet.before.clone();
         hidden.local_modes -= LocalModes::ECHO;
-        tcsetattr(&stdin, OptionalActions::Flush, &hidden)?;
+        tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
         Ok(Some(quiet))
     }
 }
