@@ -32,10 +32,8 @@ impl Disk {
             .open(&lock_path)
             .map_err(|error| Error::io("open", lock_path.display(), error))?;
         locked(lock.try_lock(), path)?;
-        // For whoever finds it locked; the lock itself does not depend on it.
-        lock.set_len(0)
-            .and_then(|()| write!(lock, "{}", std::process::id()))
-            .map_err(|error| Error::io("write", lock_path.display(), error))?;
+        // For whoever finds it locked; the lock does not depend on it, and there may be no room.
+        _ = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id()));
         Ok(Self { path: path.to_path_buf(), directory, writable: true, _lock: Some(lock) })
     }
 

@@ -286,3 +286,135 @@ const PUT_WEIGHT: u64 = 12;
 
 /// About what a note or release takes that restores a reference.
 const NOTE_WEIGHT: u64 = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: u64) -> RecordId {
+        RecordId::new(number).expect("not zero")
+    }
+
+    /// An index with two segments, 1 and 2.
+    fn index() -> Index<()> {
+        let mut index = Index::new();
+        for number in [1, 2] {
+            let file = Arc::new(());
+            index.segments.push_back(Segment { number, tag: 0, file, size: 0, end: 0, live_bytes: 0 });
+        }
+        index
+    }
+
+    fn batch(fill: impl FnOnce(&mut Batch)) -> Vec<u8> {
+        let mut batch = Batch::default();
+        fill(&mut batch);
+        batch.bytes().to_vec()
+    }
+
+    fn put(batch: &mut Batch, number: u64, references: u32, len: usize) {
+        batch.put(id(number), references, |out| out.extend(vec![7; len]));
+    }
+
+    fn held(index: &Index<()>, number: u64) -> Vec<(u32, u32)> {
+        let mut held = Vec::new();
+        index.held(id(number), &mut held);
+        held.iter().map(|held| (held.reference, held.note)).collect()
+    }
+
+    fn live(index: &Index<()>) -> [u64; 2] {
+        [index.segments[0].live_bytes, index.segments[1].live_bytes]
+    }
+
+    #[test]
+    fn a_record_goes_with_its_last_reference_and_leaves_no_weight() {
+        let mut index = index();
+        index.apply(1, 4096, &batch(|batch| put(batch, 5, 3, 10))).expect("operations");
+        assert_eq!(held(&index, 5), [(0, 0), (1, 0), (2, 0)]);
+        let ops = batch(|batch| {
+            batch.release(id(5), 1);
+            batch.release(id(5), 1);
+            batch.note(id(5), 1, 9);
+            batch.note(id(5), 2, 8);
+            batch.release(id(5), 3);
+            batch.release(id(6), 0);
+        });
+        index.apply(1, 5000, &ops).expect("operations");
+        assert_eq!(held(&index, 5), [(0, 0), (2, 8)]);
+        assert!(live(&index)[0] > 10);
+        let ops = batch(|batch| {
+            batch.release(id(5), 0);
+            batch.release(id(5), 2);
+        });
+        index.apply(1, 5000, &ops).expect("operations");
+        assert_eq!((index.len(), live(&index), index.live_bytes(), index.last_id()), (0, [0, 0], 0, 5));
+        assert!(index.many.is_empty());
+    }
+
+    #[test]
+    fn a_body_is_found_where_it_is_in_the_file() {
+        let mut index = index();
+        let ops = batch(|batch| {
+            put(batch, 1, 1, 10);
+            put(batch, 2, 1, 300);
+        });
+        index.apply(1, 4096, &ops).expect("operations");
+        // Kind, id, references, length in one byte; then the same with a length in two.
+        assert!(index.is_at(id(1), 1, 4096 + 4));
+        assert!(index.is_at(id(2), 1, 4096 + 4 + 10 + 5));
+        assert_eq!(index.find(id(2)).map(|at| at.len), Some(300));
+        assert_eq!(index.find(id(3)), None);
+    }
+
+    #[test]
+    fn what_is_put_again_weighs_where_it_is_now() {
+        let mut index = index();
+        let ops = batch(|batch| put(batch, 1, 2, 10));
+        index.apply(1, 4096, &ops).expect("operations");
+        let before = live(&index);
+        index.apply(2, 4096, &ops).expect("operations");
+        assert_eq!(live(&index), [0, before[0]]);
+        assert_eq!(index.many.len(), 1);
+    }
+
+    #[test]
+    fn a_frame_written_again_takes_along_only_what_it_put_last() {
+        let mut index = index();
+        let ops = batch(|batch| {
+            put(batch, 1, 1, 10);
+            put(batch, 2, 2, 10);
+        });
+        index.apply(1, 4096, &ops).expect("operations");
+        index.apply(1, 6000, &batch(|batch| put(batch, 1, 1, 10))).expect("operations");
+        index.apply(1, 7000, &batch(|batch| batch.note(id(2), 1, 3))).expect("operations");
+        index.relocate((1, 4096), (2, 5000), &ops);
+        assert!(index.is_at(id(1), 1, 6004));
+        assert_eq!(index.find(id(2)).map(|at| at.segment), Some(2));
+        assert_eq!(held(&index, 2), [(0, 0), (1, 3)]);
+        assert_eq!(live(&index).iter().sum::<u64>(), index.live_bytes());
+    }
+
+    #[test]
+    fn a_copy_is_the_record_as_it_is() {
+        let mut index = index();
+        index.apply(1, 4096, &batch(|batch| put(batch, 1, 1, 3))).expect("operations");
+        index.apply(1, 5096, &batch(|batch| put(batch, 2, 5, 3))).expect("operations");
+        let changes = batch(|batch| {
+            batch.note(id(1), 0, 4);
+            batch.note(id(2), 3, 6);
+            batch.release(id(2), 1);
+        });
+        index.apply(1, 6096, &changes).expect("operations");
+        let mut copies = Batch::default();
+        index.copy(id(1), &[7; 3], &mut copies);
+        index.copy(id(2), &[7; 3], &mut copies);
+        let (before, weight) = ([held(&index, 1), held(&index, 2)], index.live_bytes());
+        index.apply(2, 4096, copies.bytes()).expect("operations");
+        assert_eq!([held(&index, 1), held(&index, 2)], before);
+        assert_eq!((live(&index)[0], index.live_bytes()), (0, weight));
+    }
+
+    #[test]
+    fn bytes_that_are_no_operations_are_refused() {
+        assert_eq!(index().apply(1, 4096, &[9, 9, 9]), Err(Damaged));
+    }
+}

@@ -98,3 +98,64 @@ impl<'a, D: Device> Window<'a, D> {
 
 /// How much is read at a time.
 const PIECE_BYTES: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::{Fault, Operation, SimDevice};
+
+    const TAG: u64 = 0x1122_3344_5566_7788;
+
+    fn frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
+        let (len, crc) = (payload.len() as u32, crc32c::crc32c(payload));
+        let header = FrameHeader { sequence, synced: 0, oldest: 0, len, crc, lost: false };
+        [&header.encode(TAG)[..], payload].concat()
+    }
+
+    #[test]
+    fn frames_larger_than_a_piece_and_across_its_border_are_read_whole() {
+        let long = frame(1, &vec![3; PIECE_BYTES * 2 + 17]);
+        let bytes = [&long[..], &frame(2, b"short"), &frame(3, &vec![4; PIECE_BYTES - 60])].concat();
+        let device = SimDevice::new(1);
+        device.set_content("file", &bytes);
+        // The system may give less than was asked for.
+        for nth in 0..4 {
+            device.plan(Operation::Read, nth, Fault::Short);
+        }
+        let file = device.open("file").expect("it is there");
+        let mut window = Window::new(&device, &file);
+        let mut offset = 0;
+        for sequence in 1..=3 {
+            let Found::Whole(header) = window.frame(offset, TAG).expect("it can be read") else {
+                panic!("frame {sequence}")
+            };
+            assert_eq!(header.sequence, sequence);
+            offset += header.total();
+        }
+        assert!(matches!(window.frame(offset, TAG), Ok(Found::Nothing)));
+    }
+
+    #[test]
+    fn a_length_beyond_the_file_is_torn_and_not_believed() {
+        let header = FrameHeader { sequence: 1, synced: 0, oldest: 0, len: u32::MAX, crc: 0, lost: false };
+        let device = SimDevice::new(1);
+        device.set_content("file", &header.encode(TAG));
+        let file = device.open("file").expect("it is there");
+        assert!(matches!(Window::new(&device, &file).frame(0, TAG), Ok(Found::Torn)));
+    }
+
+    #[test]
+    fn a_search_finds_headers_wherever_they_are() {
+        let device = SimDevice::new(1);
+        let found = |at: usize| {
+            let bytes = [&vec![TAG.to_le_bytes()[0]; at][..], &frame(7, b"payload")].concat();
+            device.set_content("file", &bytes);
+            let file = device.open("file").expect("it is there");
+            let mut window = Window::new(&device, &file);
+            window.search(0, TAG).expect("it can be read").map(|(at, header)| (at, header.sequence))
+        };
+        for at in (0..50).chain(PIECE_BYTES - 50..PIECE_BYTES + 3) {
+            assert_eq!(found(at), Some((at as u64, 7)), "{at}");
+        }
+    }
+}
