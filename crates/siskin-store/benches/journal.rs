@@ -124,7 +124,7 @@ fn recovery(path: &Path, options: Options) {
         put(&mut batch, number, 150);
         if number % 128 == 0 {
             let ticket = running.append(&mut batch);
-            if ticket.0 % 64 == 0 {
+            if ticket.0.is_multiple_of(64) {
                 running.wait(ticket);
             }
         }
@@ -170,7 +170,7 @@ fn through(path: &Path, options: Options) {
         }
         if number % 256 == 0 {
             let ticket = running.append(&mut batch);
-            if ticket.0 % 16 == 0 {
+            if ticket.0.is_multiple_of(16) {
                 running.wait(ticket);
             }
             if number % 256_000 == 0 {

@@ -1,14 +1,13 @@
 //! The thread that writes.
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use siskin_core::store::Durability;
-
-use std::sync::atomic::Ordering;
 
 use super::pending::Chunk;
 use super::{FAILING, FULL, GOOD, Options, Shared, lock};
@@ -45,10 +44,13 @@ struct Flight {
     waiters: Vec<u16>,
 }
 
+/// A sync that is done, what came of it, and how long it took.
+type Synced<F> = (SyncTask<F>, Result<(), Failure>, Duration);
+
 /// A thread that syncs where nobody waits for it.
 struct Syncer<D: Device> {
     tasks: Option<mpsc::SyncSender<SyncTask<D::File>>>,
-    done: mpsc::Receiver<(SyncTask<D::File>, Result<(), Failure>, Duration)>,
+    done: mpsc::Receiver<Synced<D::File>>,
     busy: bool,
     thread: Option<JoinHandle<()>>,
 }
