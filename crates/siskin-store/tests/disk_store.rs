@@ -215,8 +215,14 @@ fn a_segment_of_another_version_is_named_with_it() {
 
 #[test]
 fn what_is_drained_gives_its_room_back() {
-    let directory = Directory::new("drained");
-    let (running, _) = open(&directory.0, SMALL);
+    for durability in [Durability::Synced, Durability::Written] {
+        drain(Options { durability, ..SMALL });
+    }
+}
+
+fn drain(options: Options) {
+    let directory = Directory::new(&format!("drained-{:?}", options.durability));
+    let (running, _) = open(&directory.0, options);
     // One in a hundred stays, so that no segment is quite dead.
     let mut last = Ticket::default();
     for number in 1..=3_000 {

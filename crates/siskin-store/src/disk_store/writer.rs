@@ -118,10 +118,16 @@ impl<D: Device> Writer<D> {
 
     /// When there is something to do though nothing comes.
     fn deadline(&self) -> Option<Instant> {
-        let pause = self.journal.failure().is_some()
-            || self.journal.reserve_failure().is_some()
-            || (self.syncer.is_some() && self.journal.unsynced_bytes() > 0);
-        let pause = pause.then(|| self.last_pause + self.options.pause);
+        let after_pause = self.last_pause + self.options.pause;
+        if self.journal.failure().is_some() {
+            return Some(after_pause);
+        }
+        let pause = match &self.syncer {
+            // It cannot wake us, and what it says is not urgent.
+            Some(syncer) if syncer.busy => Some(Instant::now() + SYNCER_POLL),
+            Some(_) if self.has_unsynced() => Some(after_pause),
+            _ => self.journal.reserve_failure().map(|_| after_pause),
+        };
         let idle = (!self.rests).then(|| self.last_work + self.options.idle_after);
         pause.into_iter().chain(idle).min()
     }
@@ -152,7 +158,7 @@ impl<D: Device> Writer<D> {
         }
         match &mut self.syncer {
             None => {
-                if self.journal.unsynced_bytes() > 0 || !self.flights.is_empty() || self.has_marks() {
+                if self.has_unsynced() {
                     self.sync();
                 }
             }
@@ -175,7 +181,7 @@ impl<D: Device> Writer<D> {
         }
     }
 
-    fn has_marks(&self) -> bool {
+    fn has_unsynced(&self) -> bool {
         self.journal.synced() < self.journal.written()
     }
 
@@ -220,13 +226,13 @@ impl<D: Device> Writer<D> {
 
     /// A piece of maintenance; whether there is more at once.
     fn maintain(&mut self) -> bool {
-        if self.rests {
+        if self.rests || self.journal.failure().is_some() {
             return false;
         }
         let idle = self.last_work.elapsed() >= self.options.idle_after;
         let more = self.journal.maintain(idle) == Step::More;
         // What idle time brings needs a sync to be of use; then it goes on.
-        self.rests = idle && !more && (self.syncer.is_some() || !self.has_marks());
+        self.rests = idle && !more && (self.syncer.is_some() || !self.has_unsynced());
         more || (idle && !self.rests)
     }
 
@@ -314,6 +320,9 @@ impl<D: Device> Syncer<D> {
         }
     }
 }
+
+/// How often to look whether a sync in the background is done.
+const SYNCER_POLL: Duration = Duration::from_millis(20);
 
 /// Where syncs are in the background, one comes sooner when so much waits for it.
 const UNSYNCED_BYTES_MAX: u64 = 16 * 1024 * 1024;
