@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use siskin_core::store::{Batch, Damaged, Held, Op, RecordId};
 use slab::Slab;
+
+use crate::hash::Runs;
 
 /// Where a body is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -34,7 +35,7 @@ pub(crate) struct Segment<F> {
 /// All records that are alive, and the segments they are in.
 #[derive(Debug)]
 pub(crate) struct Index<F> {
-    records: HashMap<u64, Entry, FixedState>,
+    records: HashMap<u64, Entry, Runs>,
     /// References of those records that have several.
     many: Slab<Many>,
     /// Oldest first, their numbers without a gap.

@@ -14,6 +14,7 @@ mod disk_store;
 mod error;
 mod figures;
 mod format;
+mod hash;
 mod index;
 mod inspect;
 mod journal;
