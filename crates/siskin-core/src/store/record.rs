@@ -19,6 +19,7 @@
 //! A message has one reference if it is retained, its first, and one for each receiver, in their order. Noted at
 //! a receiver's reference is how far its delivery has come: see [`Progress`].
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -287,6 +288,56 @@ pub fn write_will(out: &mut Vec<u8>, will: &WillRecord<'_>) {
     out.extend_from_slice(will.payload);
 }
 
+/// What a record says, in a line for a person. Payloads are not shown, only how long they are.
+pub fn describe(body: &[u8]) -> String {
+    match Record::decode(body) {
+        Ok(record) => record.to_string(),
+        Err(Damaged) => format!("no record that this version knows, {} bytes", body.len()),
+    }
+}
+
+impl fmt::Display for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node { .. } => f.write_str("node"),
+            Self::Session(SessionRecord { client_id, version, expiry_s, since }) => {
+                write!(f, "session of {client_id:?}, MQTT {version}, expiry {expiry_s} s")?;
+                match since {
+                    Some(at) => write!(f, ", left at {} ms", at.as_millis()),
+                    None => f.write_str(", connected"),
+                }
+            }
+            Self::Subscription(SubscriptionRecord { session, options, id, filter }) => {
+                write!(f, "subscription of {session:?} to {filter:?}, QoS {}", options.qos as u8)?;
+                id.map_or(Ok(()), |id| write!(f, ", identifier {id}"))
+            }
+            Self::Message(MessageRecord { parts, is_retained, receivers }) => {
+                let (topic, qos, len) = (parts.topic, parts.qos as u8, parts.payload.len());
+                write!(f, "message on {topic:?}, QoS {qos}, {len} bytes")?;
+                if *is_retained {
+                    f.write_str(", retained")?;
+                }
+                for (at, receiver) in receivers.iter().take(RECEIVERS_SHOWN).enumerate() {
+                    let lead = if at == 0 { ", for" } else { "," };
+                    write!(f, "{lead} #{} at QoS {}", receiver.session, receiver.qos as u8)?;
+                }
+                match receivers.len().checked_sub(RECEIVERS_SHOWN) {
+                    None | Some(0) => Ok(()),
+                    Some(more) => write!(f, " and {more} more"),
+                }
+            }
+            Self::Received { session, packet_id } => {
+                write!(f, "QoS 2 packet id {} received by {session:?}", packet_id.get())
+            }
+            Self::Will(will) => {
+                let WillRecord { client_id, topic, delay_s, payload, .. } = will;
+                write!(f, "will of {client_id:?} on {topic:?}, delay {delay_s} s, {} bytes", payload.len())?;
+                will.due_at.map_or(Ok(()), |at| write!(f, ", due at {} ms", at.as_millis()))
+            }
+        }
+    }
+}
+
 /// What is left of a body.
 struct Reader<'a>(&'a [u8]);
 
@@ -468,6 +519,9 @@ const HAS_SHARE: u8 = 0b0001_0000;
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;
 const RETAIN_HANDLING_SHIFT: u32 = 4;
+
+/// Receivers that a description names.
+const RECEIVERS_SHOWN: usize = 8;
 
 const SENT: u32 = 1 << 16;
 const RELEASED: u32 = 2 << 16;
