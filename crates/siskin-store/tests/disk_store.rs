@@ -91,7 +91,10 @@ fn id(number: u64) -> RecordId {
     RecordId::new(number).expect("not zero")
 }
 
-fn open(path: &Path, options: Options) -> (Running<siskin_store::Disk>, Vec<(u64, Vec<u8>, Vec<Held>)>) {
+/// Each record that was handed out.
+type Found = Vec<(u64, Vec<u8>, Vec<Held>)>;
+
+fn open(path: &Path, options: Options) -> (Running<siskin_store::Disk>, Found) {
     let mut found = Vec::new();
     let opened = DiskStore::open(path, options, |live| {
         found.push((live.id.get(), live.body.to_vec(), live.held.to_vec()));
@@ -278,6 +281,30 @@ fn without_room_nothing_is_promised_and_nothing_is_lost() {
     let mut found = 0;
     DiskStore::open_on(device, SMALL, |_| found += 1).expect("it opens");
     assert_eq!(found, 299);
+}
+
+#[test]
+fn on_a_full_disk_it_starts_and_what_is_there_can_be_read() {
+    let device = SimDevice::new(1);
+    let running = Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));
+    running.append(|batch| batch.put(id(1), 1, |out| out.extend([1; 1000])));
+    drop(running);
+    for name in device.list().expect("it can be listed") {
+        if name.ends_with(".spare") {
+            device.remove(&name).expect("it is there");
+        }
+    }
+    device.set_room(Some(0));
+    let mut found = 0;
+    let running =
+        Running::start(DiskStore::open_on(device.clone(), SMALL, |_| found += 1).expect("it opens"));
+    assert_eq!(found, 1);
+    running.wait_for(Health::Full);
+    assert_eq!(running.fetch(&[1]), [(id(1), Some(vec![1; 1000]))]);
+    let last = running.append(|batch| batch.release(id(1), 0));
+    device.set_room(None);
+    running.wait(last);
+    running.wait_for(Health::Good);
 }
 
 #[test]
