@@ -219,6 +219,44 @@ fn a_directory_sync_that_fails_and_power_cut_at_every_operation_behind_it_lose_n
 }
 
 #[test]
+fn segments_go_one_after_the_other_also_where_a_directory_sync_fails() {
+    for operations in 0..12 {
+        for seed in 0..20 {
+            let device = SimDevice::new(seed);
+            let (mut journal, ..) = open(&device).expect("it opens");
+            for number in 1..=40 {
+                journal.write(frame([number]));
+            }
+            let mut batch = Batch::default();
+            for number in 1..=39 {
+                batch.release(RecordId::new(number).expect("not zero"), 0);
+            }
+            let mut full = Frame::default();
+            full.push(&batch);
+            journal.write(full);
+            journal.sync();
+            // All but the last segment are dead, and frames that say so are safe; then the first of them goes.
+            let before = journal.figures().segments;
+            while journal.figures().segments == before {
+                assert!(before > 4 && journal.maintain(true) == Step::More);
+                if journal.figures().segments == before {
+                    journal.sync();
+                    device.plan(Operation::SyncDirectory, 0, Fault::Refuse(std::io::ErrorKind::Other));
+                }
+            }
+            device.cut_power_after(operations);
+            for _ in 0..6 {
+                journal.maintain(true);
+            }
+            drop(journal);
+            device.crash();
+            let (_, _, found) = open(&device).expect("nothing is missing that is needed");
+            assert_eq!(found, bodies(40..=40));
+        }
+    }
+}
+
+#[test]
 fn what_a_client_sends_cannot_pass_for_a_frame() {
     // All of another journal, which says of many frames that they were safe.
     let forged = {
