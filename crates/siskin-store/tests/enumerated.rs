@@ -10,7 +10,8 @@ type Bodies = Vec<(u64, Vec<u8>)>;
 
 fn open(device: &SimDevice) -> Result<(Journal<SimDevice>, Recovered, Bodies), Error> {
     let mut found = Bodies::new();
-    let (journal, recovered) = Journal::open(device.clone(), OPTIONS, &mut |_| {}, &mut |live| {
+    let options = JournalOptions { seed: OPTIONS.seed + device.done(Operation::Write), ..OPTIONS };
+    let (journal, recovered) = Journal::open(device.clone(), options, &mut |_| {}, &mut |live| {
         found.push((live.id.get(), live.body.to_vec()));
     })?;
     found.sort_unstable();

@@ -143,12 +143,16 @@ impl History {
     }
 
     fn open(&mut self) {
-        let options =
-            JournalOptions { segment_bytes: self.segment_bytes, spares_max: 2, seed: self.draw(u64::MAX) };
         // Sometimes the power goes while it is being opened, or the device fails.
         let mut attempts = 0;
         let (journal, found) = loop {
             attempts += 1;
+            // Another seed each time: what an attempt that failed has left in a file must not be taken for ours.
+            let options = JournalOptions {
+                segment_bytes: self.segment_bytes,
+                spares_max: 2,
+                seed: self.draw(u64::MAX),
+            };
             let accident = attempts < 4 && self.draw(4) == 0;
             if accident {
                 let operation =

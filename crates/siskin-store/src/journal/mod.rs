@@ -44,7 +44,8 @@ pub struct JournalOptions {
     pub segment_bytes: u32,
     /// Segment files that are kept for use again while there is work.
     pub spares_max: usize,
-    /// Random: what nobody outside may be able to guess comes from it.
+    /// Random, and another at each opening: tags come from it, which nobody outside may be able to guess, and
+    /// which tell what is written from what an earlier attempt has left in a file.
     pub seed: u64,
 }
 
