@@ -28,14 +28,14 @@ struct Inner {
 
 impl JournalStore {
     /// The store on `device`, whose records go to `take`, and the last id that was ever used. Everything is safe at
-    /// once until [`JournalStore::hold`].
+    /// once until [`JournalStore::hold`]. `seed` must be another at each opening.
     ///
     /// # Panics
     ///
     /// If the journal finds that anything was damaged: a simulated device only loses what was not synced.
-    pub fn open(device: SimDevice, mut take: impl FnMut(Live<'_>)) -> (Arc<Self>, u64) {
+    pub fn open(device: SimDevice, seed: u64, mut take: impl FnMut(Live<'_>)) -> (Arc<Self>, u64) {
         // Small, so that segments are filled, freed and used again all the time.
-        let options = JournalOptions { segment_bytes: 4096, spares_max: 1, seed: 7 };
+        let options = JournalOptions { segment_bytes: 4096, spares_max: 1, seed };
         let opened = Journal::open(device.clone(), options, &mut |_| {}, &mut take);
         let (journal, Recovered { last_id, .. }) = opened.unwrap_or_else(|error| panic!("{error}"));
         let store = Self(Mutex::new(Inner {
@@ -84,7 +84,7 @@ impl JournalStore {
     pub fn load(&self, take: impl FnMut(Live<'_>)) {
         let mut inner = self.lock();
         inner.finish();
-        Self::open(inner.device.copy(), take);
+        Self::open(inner.device.copy(), 0, take);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -28,7 +28,7 @@ impl Disk {
     pub(super) fn new(random: &mut Random) -> Found {
         match random.chance(50) {
             true => Self::found_records(SimStore::new()),
-            false => Self::found_journal(SimDevice::new(random.number())),
+            false => Self::found_journal(SimDevice::new(random.number()), random),
         }
     }
 
@@ -39,9 +39,9 @@ impl Disk {
         Found { disk: Self::Records(store), recovered, last }
     }
 
-    fn found_journal(device: SimDevice) -> Found {
+    fn found_journal(device: SimDevice, random: &mut Random) -> Found {
         let mut recovered = Recovered::default();
-        let (store, last) = JournalStore::open(device, |live| recovered.add(live));
+        let (store, last) = JournalStore::open(device, random.number(), |live| recovered.add(live));
         store.hold();
         Found { disk: Self::Journal(store), recovered, last }
     }
@@ -73,7 +73,7 @@ impl Disk {
     pub(super) fn crash(&self, random: &mut Random) -> Found {
         match self {
             Self::Records(store) => Self::found_records(store.crash(random.below(store.pending() + 1))),
-            Self::Journal(store) => Self::found_journal(store.crash(random)),
+            Self::Journal(store) => Self::found_journal(store.crash(random), random),
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::path::Path;
 
+use siskin_core::store::record::describe;
 use siskin_core::store::{Held, Live};
 use siskin_store::inspect;
 
@@ -33,27 +34,26 @@ fn line(live: &Live<'_>) -> String {
     line
 }
 
-/// What a body says: the one place that shows what is in a record.
-fn describe(body: &[u8]) -> String {
-    let shown = &body[..body.len().min(SHOWN_BYTES)];
-    let more = if shown.len() < body.len() { "..." } else { "" };
-    format!("\"{}\"{more}", shown.escape_ascii())
-}
-
-/// So much of a body is shown.
-const SHOWN_BYTES: usize = 64;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use siskin_core::store::RecordId;
+    use siskin_core::store::record::{SessionRecord, write_session};
 
     #[test]
     fn a_record_is_one_line_whatever_is_in_it() {
         let held = [Held { reference: 0, note: 0 }, Held { reference: 2, note: 17 }];
         let live = Live { id: RecordId::new(5).expect("not zero"), body: b"a\nb\xff", held: &held };
-        assert_eq!(line(&live), "#5  held 0 2:17  4 bytes  \"a\\nb\\xff\"\n");
-        let live = Live { body: &[b'x'; 100], ..live };
-        assert!(line(&live).ends_with("xxx\"...\n"));
+        assert_eq!(line(&live), "#5  held 0 2:17  4 bytes  no record that this version knows, 4 bytes\n");
+        let session = SessionRecord {
+            client_id: "one\nline",
+            version: siskin_proto::Version::V5,
+            expiry_s: 60,
+            since: None,
+        };
+        let mut body = Vec::new();
+        write_session(&mut body, &session);
+        let live = Live { body: &body, ..live };
+        assert!(line(&live).ends_with("session of \"one\\nline\", MQTT 5.0, expiry 60 s, connected\n"));
     }
 }
