@@ -22,6 +22,7 @@ impl Report {
             "failures": failures,
             "timed_out": self.is_timed_out,
             "settings": settings(&self.settings),
+            "receive_maximum": self.receive_maximum,
             "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
             "messages": {
                 "accounted": self.settings.accounts,

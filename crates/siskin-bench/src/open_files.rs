@@ -19,3 +19,15 @@ const FILES_PER_THREAD: u64 = 3;
 
 /// Standard streams and what the process needs for a moment.
 const OTHER_FILES: u64 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_connections_than_any_system_allows_are_refused_with_the_limit() {
+        let text = reserve(1 << 40, 2).unwrap_err().to_string();
+        assert!(text.contains("1099511627776 connections") && text.contains("ulimit -n"), "{text}");
+        assert!(reserve(1, 1).is_ok());
+    }
+}

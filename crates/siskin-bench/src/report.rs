@@ -34,6 +34,9 @@ pub struct Report {
     pub connect: Option<LatencySummary>,
     /// What the broker's process used, if it was named.
     pub broker: Option<BrokerUse>,
+    /// How many QoS 1 and 2 messages the broker takes from a publisher at once, where that is less than the
+    /// window. The window is then this.
+    pub receive_maximum: Option<u16>,
     /// What went wrong, by cause.
     pub problems: Vec<Problem>,
     /// The time limit ended the run.
@@ -119,7 +122,9 @@ impl Report {
     ) -> Self {
         let Gathered { tally, losses, unacknowledged } = gathered;
         let delivery = tally.delivery.summary().filter(|_| settings.times_delivery && plan.accounts);
+        let narrows = settings.qos > Qos::AtMostOnce && tally.receive_maximum < settings.window;
         Self {
+            receive_maximum: narrows.then_some(tally.receive_maximum),
             settings,
             stages,
             counts: tally.counts,

@@ -116,7 +116,12 @@ pub(crate) fn stages(scenario: Scenario, subscribers: u32, keep: bool, drain_onl
             stages.push(stage("leave", Step::Leave(Publisher)));
         }
     }
-    if subscribers > 0 && !(scenario == Scenario::Offline && keep) {
+    let have_left = match scenario {
+        Scenario::Offline => keep,
+        Scenario::Retained => !keep,
+        _ => subscribers == 0,
+    };
+    if !have_left {
         stages.push(stage("leave", Step::Leave(Subscriber)));
     }
     stages

@@ -8,6 +8,8 @@ use crate::seen::Seen;
 pub(crate) struct Tally {
     pub(crate) counts: Counts,
     pub(crate) problems: Problems,
+    /// The fewest messages that the broker takes from a publisher at once, as CONNACK said.
+    pub(crate) receive_maximum: u16,
     /// From the time a message was due until a subscriber had it.
     pub(crate) delivery: Latency,
     /// From the time a message was due until it was acknowledged.
@@ -101,6 +103,7 @@ impl Tally {
         Self {
             counts: Counts::default(),
             problems: Problems::default(),
+            receive_maximum: u16::MAX,
             delivery: Latency::new(),
             acknowledgement: Latency::new(),
             connect: Latency::new(),
@@ -110,6 +113,7 @@ impl Tally {
     pub(crate) fn merge(&mut self, other: Self) {
         self.counts.add(other.counts);
         self.problems.merge(other.problems);
+        self.receive_maximum = self.receive_maximum.min(other.receive_maximum);
         self.delivery.add(&other.delivery);
         self.acknowledgement.add(&other.acknowledgement);
         self.connect.add(&other.connect);

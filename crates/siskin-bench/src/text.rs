@@ -9,8 +9,16 @@ use crate::scenario::Scenario;
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{}\n", self.settings)?;
-        for stage in &self.stages {
+        write!(f, "{}", self.settings)?;
+        if let Some(maximum) = self.receive_maximum {
+            write!(f, " (the broker takes {maximum} at once)")?;
+        }
+        f.write_str("\n\n")?;
+        // What is over at once and measures nothing is for the JSON report.
+        let is_shown = |stage: &&StageReport| {
+            stage.is_measured || stage.seconds > 1.0 || ["connect", "subscribe"].contains(&stage.name)
+        };
+        for stage in self.stages.iter().filter(is_shown) {
             writeln!(f, "  {stage}")?;
         }
         writeln!(f)?;
@@ -80,7 +88,7 @@ impl Report {
                 writeln!(f, "  {} {what}", number(count))?;
             }
         }
-        writeln!(f)
+        if counts.sent + counts.received + counts.cycles > 0 { writeln!(f) } else { Ok(()) }
     }
 
     fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +201,7 @@ pub(crate) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -204,7 +212,7 @@ pub(crate) fn number(number: u64) -> String {
 fn bytes(bytes: f64) -> String {
     match bytes.abs() {
         size if size < 10.0 * 1024.0 => format!("{bytes:.0} B"),
-        size if size < 10.0 * 1024.0 * 1024.0 => format!("{:.1} KiB", bytes / 1024.0),
+        size if size < 1024.0 * 1024.0 => format!("{:.1} KiB", bytes / 1024.0),
         _ => format!("{:.1} MiB", bytes / 1024.0 / 1024.0),
     }
 }

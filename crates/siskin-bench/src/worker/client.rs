@@ -263,7 +263,9 @@ impl Client {
                 if plan.retain && properties.retain_available() == Some(false) {
                     return Err(Cause::NoRetain);
                 }
-                publisher.connected(plan, properties.receive_maximum().unwrap_or(u16::MAX));
+                let receive_maximum = properties.receive_maximum().unwrap_or(u16::MAX);
+                publisher.connected(plan, receive_maximum);
+                desk.tally.receive_maximum = desk.tally.receive_maximum.min(receive_maximum);
                 self.set_phase(Phase::Ready, desk);
             }
             End::Subscriber(subscriber) => {
