@@ -54,9 +54,9 @@ impl Report {
             },
             "cpu": {
                 "per": work_name,
-                "broker_s": self.broker_cpu_s(),
+                "broker_s": self.broker_cpu_s().map(rounded),
                 "broker_us_per": self.broker_cpu_s().and_then(per_work),
-                "tool_s": self.tool_cpu_s(),
+                "tool_s": rounded(self.tool_cpu_s()),
                 "tool_us_per": per_work(self.tool_cpu_s()),
             },
             "broker": self.broker.as_ref().map(|broker| process(broker, self.rss_per_connection())),
@@ -68,6 +68,11 @@ impl Report {
         });
         format!("{report:#}")
     }
+}
+
+/// The system counts CPU time in hundredths of a second; what is behind them is no news.
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1e6).round() / 1e6
 }
 
 fn settings(settings: &Settings) -> Value {
@@ -100,9 +105,9 @@ fn stage(stage: &StageReport) -> Value {
         "sent": stage.sent,
         "received": stage.received,
         "cycles": stage.cycles,
-        "broker_cpu_s": stage.broker_cpu_s,
+        "broker_cpu_s": stage.broker_cpu_s.map(rounded),
         "broker_rss_bytes": stage.broker_rss_bytes,
-        "tool_cpu_s": stage.tool_cpu_s,
+        "tool_cpu_s": rounded(stage.tool_cpu_s),
     })
 }
 

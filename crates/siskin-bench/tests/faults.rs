@@ -13,20 +13,20 @@ use support::{Fault, faulty_broker};
 
 const ALL_QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
-fn try_pair(target: SocketAddr, qos: Qos) -> Result<Report, BenchError> {
+fn try_pair(target: SocketAddr, qos: Qos, window: u16) -> Result<Report, BenchError> {
     let mut options = Options::new(Scenario::Pairs);
     options.host = target.ip().to_string();
     options.port = target.port();
     options.clients = Some(1);
     options.messages = Some(105);
-    options.window = Some(20);
+    options.window = Some(window);
     options.qos = Some(qos);
     options.patience = Duration::from_millis(300);
     run(Plan::new(options)?, &mut |_| {})
 }
 
 fn pair(fault: Fault, qos: Qos) -> Report {
-    try_pair(faulty_broker(fault), qos).unwrap()
+    try_pair(faulty_broker(fault), qos, 20).unwrap()
 }
 
 fn fails(report: &Report, with: &str) -> bool {
@@ -50,6 +50,19 @@ fn every_message_that_is_dropped_is_lost() {
         assert_eq!((report.counts.duplicated, report.counts.misordered), (0, 0));
         assert_eq!(fails(&report, "lost"), qos > Qos::AtMostOnce);
     }
+}
+
+#[test]
+fn a_window_at_qos_0_does_not_wait_for_what_was_overtaken() {
+    let report = try_pair(faulty_broker(Fault::Drop(2)), Qos::AtMostOnce, 4).unwrap();
+    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (52, 53, 0));
+}
+
+#[test]
+fn a_window_at_qos_0_that_lost_all_of_its_messages_goes_on_without_them() {
+    let report = try_pair(faulty_broker(Fault::Drop(100)), Qos::AtMostOnce, 1).unwrap();
+    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (1, 104, 1));
+    assert!(report.to_string().contains("1 messages did not arrive within a second"));
 }
 
 #[test]
@@ -126,14 +139,14 @@ fn without_room_for_accounting_what_is_missing_is_still_counted() {
 
 #[test]
 fn a_refused_connect_is_told_in_words() {
-    let error = try_pair(faulty_broker(Fault::RefuseConnect(Reason::NotAuthorized)), Qos::AtMostOnce);
+    let error = try_pair(faulty_broker(Fault::RefuseConnect(Reason::NotAuthorized)), Qos::AtMostOnce, 20);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("1 of 1 connections") && text.contains("Not authorized (0x87)"), "{text}");
 }
 
 #[test]
 fn a_refused_subscription_is_told_in_words() {
-    let error = try_pair(faulty_broker(Fault::RefuseSubscribe(Reason::QuotaExceeded)), Qos::AtMostOnce);
+    let error = try_pair(faulty_broker(Fault::RefuseSubscribe(Reason::QuotaExceeded)), Qos::AtMostOnce, 20);
     let text = error.unwrap_err().to_string();
     assert!(text.contains("SUBSCRIBE was refused: Quota exceeded"), "{text}");
 }
@@ -141,7 +154,7 @@ fn a_refused_subscription_is_told_in_words() {
 #[test]
 fn a_broker_that_is_not_there_is_told_at_once() {
     let target = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let text = try_pair(target, Qos::AtMostOnce).unwrap_err().to_string();
+    let text = try_pair(target, Qos::AtMostOnce, 20).unwrap_err().to_string();
     assert!(text.contains("connection refused"), "{text}");
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Client {
     session: Session,
     pings: u32,
     is_blocked: bool,
+    /// The broker sends no more: a short read may still be followed by the end, of which no event tells.
+    pub(super) is_read_closed: bool,
     pub(super) end: End,
     /// A publisher that has something to do in this step.
     pub(super) is_busy: bool,
@@ -85,6 +87,7 @@ impl Client {
             session: Session::Plain,
             pings: 0,
             is_blocked: false,
+            is_read_closed: false,
             end,
             is_busy: false,
         }
@@ -160,7 +163,7 @@ impl Client {
             self.split(&whole, desk)?;
         }
         self.flush()?;
-        Ok(taken == asked)
+        Ok(taken == asked || self.is_read_closed)
     }
 
     /// Handles the whole frames in `bytes` and keeps the rest.
@@ -411,6 +414,7 @@ impl Client {
         self.partial = Vec::new();
         self.filled = 0;
         self.is_blocked = false;
+        self.is_read_closed = false;
         self.set_phase(phase, desk);
     }
 

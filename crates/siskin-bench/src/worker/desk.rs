@@ -70,14 +70,14 @@ impl Desk {
         &mut self.groups[group as usize][publisher as usize]
     }
 
-    /// A copy of a message of `publisher` has arrived, which may make room in its window.
+    /// So many copies of messages of `publisher` have arrived, which may make room in its window.
     #[inline]
-    pub(super) fn arrived(&mut self, publisher: u32) {
+    pub(super) fn arrived(&mut self, publisher: u32, copies: u32) {
         if let Some(arrivals) = self.arrivals.get_mut(publisher as usize) {
-            if *arrivals == 0 {
+            if *arrivals == 0 && copies > 0 {
                 self.touched.push(publisher);
             }
-            *arrivals += 1;
+            *arrivals += copies;
         }
     }
 

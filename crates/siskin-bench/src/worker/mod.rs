@@ -177,6 +177,7 @@ impl Worker {
             }
         }
         if event.is_readable() || event.is_read_closed() {
+            self.clients[index].is_read_closed |= event.is_read_closed();
             self.read(index);
         }
     }

@@ -120,13 +120,16 @@ impl Subscriber {
         counts.received_bytes += payload.len() as u64;
         counts.corrupted += u64::from(payload.len() != payload_bytes);
         track.received += 1;
-        if header.sequence >= track.next {
+        // Where order is kept, what a message has overtaken will not come, and the window need not wait for it.
+        let makes_room_for_gap = is_ordered && track.group.is_none();
+        let ahead = (header.sequence + 1).saturating_sub(track.next);
+        if ahead > 0 {
             track.next = header.sequence + 1;
         } else {
             counts.misordered += u64::from(is_ordered);
         }
         desk.tally.delivery.record(desk.now_ns.saturating_sub(header.time_ns));
-        desk.arrived(header.publisher);
+        desk.arrived(header.publisher, if makes_room_for_gap { ahead as u32 } else { 1 });
     }
 
     /// Without a header a message only counts.
@@ -137,7 +140,7 @@ impl Subscriber {
         if let [track] = &mut self.tracks[..] {
             track.received += 1;
             let publisher = track.publisher;
-            desk.arrived(publisher);
+            desk.arrived(publisher, 1);
         }
     }
 }

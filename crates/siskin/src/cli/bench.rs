@@ -207,7 +207,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
                 show(progress);
             }
         });
-        if shows {
+        if shows && stderr().is_terminal() {
             let _ = write!(stderr(), "{CLEAR_LINE}");
         }
         report
@@ -215,7 +215,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     match outcome {
         Ok(report) => print(&report, is_json),
         Err(error) => {
-            complain(&format!("Error: {error}."));
+            complain(&format!("Error: {error}"));
             ExitCode::from(NO_RUN)
         }
     }
@@ -383,15 +383,19 @@ Placeholders in topics and filters: %i the number of the client among those of i
 pair (its number modulo the smaller of the numbers of publishers and subscribers), %c its client identifier, %s \
 the sequence number of the message with eight digits (topics only), %% a percent sign.
 
-In closed loop a publisher that has --window messages on their way waits. At QoS 0 nothing is acknowledged, so \
-a message is on its way until every subscriber that it is due to has it; what has not arrived after a second in \
-which nothing has is taken out of the window and said so. Without subscribers, QoS 0 goes as fast as the sockets \
-take it. An MQTT 5 broker may narrow the window, which the report says. Earlier versions have no word for that: \
-Mosquitto, by default, ends connections with more than 20 QoS 2 messages on their way (--window 20). The latency of a delivery counts from the moment at which the message was handed to the socket, in open \
-loop from the moment at which it was due.
+Closed loop, without --rate: a publisher that has --window messages on their way waits. At QoS 1 and 2 a message \
+is on its way until it is acknowledged. At QoS 0 nothing is acknowledged, and it is until every subscriber that \
+it is due to has it or a later one; if all that is on its way is lost, the publisher goes on after a second, and \
+the report says so. Without subscribers QoS 0 goes as fast as the sockets take it. An MQTT 5 broker may narrow \
+the window, and the report says to what. Earlier versions have no word for that: Mosquitto, by default, ends \
+connections with more than 20 QoS 2 messages on their way (use --window 20).
 
-Exit status: 0 if all is well; 1 if a message of QoS 1 or 2 was lost, one of QoS 0 or 2 came twice, order was \
-broken, or a connection was refused or lost; 2 if there was no run.
+Latency counts until a delivery or an acknowledgement was read from the socket: in closed loop from the moment \
+at which the message was put together to be written, in open loop from the moment at which it was due, however \
+late it was written.
+
+Exit status: 0 if all is well; 1 if a message of QoS 1 or 2 was lost or not accepted, one of QoS 0 or 2 came \
+twice, order was broken, a connection was refused or lost, or the time limit came first; 2 if there was no run.
 
 Examples:
   siskin bench pairs --clients 100 --qos 1 --duration 10s
