@@ -338,7 +338,12 @@ fn wildcard_filters(pair: u32, number: u32, count: u32) -> Vec<String> {
 fn check(options: &Options) -> Result<(), BenchError> {
     let is_cycling = matches!(options.scenario, Scenario::Connect | Scenario::Churn);
     let is_positive = |rate: Option<f64>| rate.is_none_or(|rate| rate.is_finite() && rate > 0.0);
-    let fault = if options.window == Some(0) {
+    let times = [options.duration, options.timeout, Some(options.hold), Some(options.patience)];
+    let fault = if times.into_iter().flatten().any(|time| time > TIME_MAX) {
+        "no time may be longer than a week"
+    } else if options.rate_per_s.is_some_and(|rate| rate > RATE_MAX) {
+        "--rate may be at most 100,000,000"
+    } else if options.window == Some(0) {
         "--window must be at least 1"
     } else if !is_positive(options.rate_per_s) || !is_positive(options.connect_rate_per_s) {
         "--rate and --connect-rate must be more than 0"
@@ -382,7 +387,7 @@ fn threads() -> u16 {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(2) as u16)
 }
 
-/// Tells this run from others; not [`KEPT_RUN`]. Seven hexadecimal digits leave room in a client id.
+/// Tells this run from others; not the number of kept messages. Seven hexadecimal digits leave room in a client id.
 fn random() -> u32 {
     (RandomState::new().build_hasher().finish() as u32 & 0x0FFF_FFFF).max(1)
 }
@@ -390,6 +395,8 @@ fn random() -> u32 {
 /// The run that leaves messages behind, and the one that comes for them.
 const KEPT_RUN: u32 = 0;
 
+const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+const RATE_MAX: f64 = 1e8;
 const CLIENTS_MAX: u64 = 2_000_000;
 const STREAMS_MAX: u64 = 10_000_000;
 const OFFSET_MAX: u32 = 1_000_000_000;

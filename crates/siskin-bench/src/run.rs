@@ -277,7 +277,7 @@ impl<'a> Lead<'a> {
         match stage.step {
             Step::Connect(role, _) => self.connected += count(role),
             Step::Leave(role) => {
-                self.connected -= count(role);
+                self.connected = self.connected.saturating_sub(count(role));
                 return Ended::Through;
             }
             Step::Cycle if self.shared.sum().cycles == 0 => {

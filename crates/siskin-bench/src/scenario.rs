@@ -129,8 +129,8 @@ impl Scenario {
                  [10 clients, 10000 messages, QoS 1]"
             }
             Self::Offline => {
-                "Store QoS 1 messages for N absent subscribers with kept sessions, then let them come for them \
-                 [16 clients, 16000 messages, window 1]"
+                "Store QoS 1 messages for N absent subscribers with kept sessions, then let them come for them. What is \
+                 above the broker's limit for one session's queue counts as lost [16 clients, 16000 messages, window 1]"
             }
             Self::Latency => {
                 "Open loop: 5000 messages a second over N pairs, latency from the time that each was due \

@@ -121,6 +121,15 @@ fn a_connection_that_ends_is_counted_with_its_reason() {
 }
 
 #[test]
+fn what_a_broker_may_not_send_ends_the_connection_and_is_named() {
+    for (fault, cause) in [(Fault::Babble(50), "no MQTT"), (Fault::Greet(50), "CONNACK")] {
+        let report = pair(fault, Qos::AtLeastOnce);
+        assert_eq!((report.problems.len(), report.problems[0].kind), (1, ProblemKind::Lost));
+        assert!(report.problems[0].cause.contains(cause), "{report}");
+    }
+}
+
+#[test]
 fn without_room_for_accounting_what_is_missing_is_still_counted() {
     let target = faulty_broker(Fault::Drop(10));
     let mut options = Options::new(Scenario::Pairs);

@@ -82,6 +82,20 @@ fn a_run_that_time_ends_still_accounts_for_everything() {
 }
 
 #[test]
+fn publishers_without_subscribers_are_only_counted() {
+    let server = broker();
+    for qos in ALL_QOS {
+        let report = good(&server, Scenario::Pairs, |options| {
+            options.subscribers = Some(0);
+            options.messages = Some(10_000);
+            options.qos = Some(qos);
+        });
+        assert_eq!((report.counts.sent, report.counts.expected), (10_000, 0));
+    }
+    server.stop();
+}
+
+#[test]
 fn fanout_gives_every_subscriber_every_message() {
     let server = broker();
     for window_on in [WindowOn::Acknowledgement, WindowOn::Arrival] {
@@ -245,6 +259,16 @@ fn in_open_loop_exactly_what_is_due_is_sent() {
         });
         assert_eq!((report.counts.sent, report.counts.received), (500, 500));
     }
+    // Faster than anybody is: all the same nothing is left out.
+    let report = good(&server, Scenario::Latency, |options| {
+        options.qos = Some(Qos::AtLeastOnce);
+        options.publishers = Some(1);
+        options.subscribers = Some(1);
+        options.rate_per_s = Some(5_000_000.0);
+        options.window = Some(16);
+        options.duration = Some(Duration::from_millis(2));
+    });
+    assert_eq!((report.counts.sent, report.counts.received), (10_000, 10_000));
     let report = good(&server, Scenario::Latency, |options| {
         options.rate_per_s = Some(1_000_000.0);
         options.messages = Some(1003);

@@ -105,6 +105,8 @@ fn filters_that_overlap_are_refused() {
 fn what_cannot_be_done_is_named() {
     assert!(fault(Scenario::Pairs, |options| options.window = Some(0)).contains("--window"));
     assert!(fault(Scenario::Pairs, |options| options.rate_per_s = Some(-1.0)).contains("--rate"));
+    assert!(fault(Scenario::Pairs, |options| options.rate_per_s = Some(1e300)).contains("--rate"));
+    assert!(fault(Scenario::Pairs, |options| options.patience = Duration::MAX).contains("week"));
     assert!(fault(Scenario::Pairs, |options| options.clients = Some(0)).contains("--clients"));
     assert!(fault(Scenario::Pairs, |options| options.topic = Some("a/#".into())).contains("a/#"));
     assert!(fault(Scenario::Pairs, |options| options.topic = Some("%z".into())).contains("%z"));

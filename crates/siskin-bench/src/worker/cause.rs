@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use siskin_proto::{DecodeError, Reason};
+use siskin_proto::{DecodeError, PacketKind, Reason};
 
 #[derive(Debug)]
 pub(super) enum Cause {
@@ -14,8 +14,10 @@ pub(super) enum Cause {
     Refused(Reason, Option<String>),
     Disconnected(Reason, Option<String>),
     Malformed(DecodeError),
-    /// A packet that a broker may not send, or not now.
+    /// An acknowledgement of what was not sent.
     Unexpected(&'static str),
+    /// A packet that a broker may not send, or not now.
+    Misplaced(PacketKind),
     /// More QoS 2 messages at once than we allowed.
     ReceiveMaximum,
     NotGranted(Reason),
@@ -60,7 +62,8 @@ impl fmt::Display for Cause {
                 write!(f, "the broker sent DISCONNECT: {reason}{}", why(text))
             }
             Self::Malformed(error) => write!(f, "the broker sent what is no MQTT: {error}"),
-            Self::Unexpected(packet) => write!(f, "the broker sent {packet}, which it may not do here"),
+            Self::Unexpected(what) => write!(f, "the broker sent {what}"),
+            Self::Misplaced(kind) => write!(f, "the broker sent {kind}, which it may not do here"),
             Self::ReceiveMaximum => f.write_str("the broker sent more QoS 2 messages at once than was allowed"),
             Self::NotGranted(reason) => write!(f, "SUBSCRIBE was refused: {reason}"),
             Self::SessionForgotten => f.write_str("the broker did not keep the session"),

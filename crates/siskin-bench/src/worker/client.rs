@@ -237,7 +237,7 @@ impl Client {
                 Err(Cause::Disconnected(disconnect.reason, why))
             }
             (Packet::Publish(_), _) => Err(Cause::Unexpected("a PUBLISH to who did not subscribe")),
-            _ => Err(Cause::Unexpected("a packet")),
+            _ => Err(Cause::Misplaced(frame.kind(version).map_err(Cause::Malformed)?)),
         }
     }
 

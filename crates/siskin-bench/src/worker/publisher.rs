@@ -83,12 +83,15 @@ impl Publisher {
         Ok(())
     }
 
-    /// Time is up: only what is due already is sent.
-    pub(super) fn stop(&mut self) {
-        self.limit = match self.schedule {
-            Some(_) => self.limit.min(self.due),
+    /// Time is up. In open loop all that was due before is still sent, however late we are.
+    pub(super) fn stop(&mut self, deadline_ns: u64) {
+        self.limit = match &self.schedule {
+            Some(schedule) => self.limit.min(schedule.count_before(self.number, deadline_ns)),
             None => self.next,
         };
+        if self.schedule.is_some() {
+            self.due = self.limit;
+        }
     }
 
     /// The sequence number of the message that is due next, if there is one.

@@ -65,12 +65,14 @@ impl Worker {
         self.publish_due();
         let now = self.desk.now_ns;
         if now >= self.deadline_ns && matches!(self.desk.step, Step::Publish) && self.busy > 0 {
-            self.deadline_ns = u64::MAX;
+            let deadline_ns = std::mem::replace(&mut self.deadline_ns, u64::MAX);
             self.for_publishers(|worker, index| {
                 if let Some(publisher) = worker.clients[index].publisher() {
-                    publisher.stop();
+                    publisher.stop(deadline_ns);
                 }
-                worker.settle(index, Phase::Ready, Ok(()));
+                if worker.clients[index].is_busy {
+                    worker.pump(index);
+                }
             });
         }
         if now.saturating_sub(self.ticked_ns) >= TICK_NS {
@@ -158,11 +160,13 @@ impl Worker {
         });
     }
 
-    /// Marks the messages that are due by now, and sends them.
+    /// Marks the messages that are due by now, and sends them; at most so many that a turn has an end.
     fn publish_due(&mut self) {
-        while let Some(due) = self.next_due_ns()
-            && due <= self.desk.now_ns
-        {
+        for _ in 0..DUE_PER_TURN {
+            let Some(due) = self.next_due_ns() else { return };
+            if due > self.desk.now_ns {
+                return;
+            }
             let index = self.publishers_at + self.next_due;
             self.next_due = (self.next_due + 1) % (self.clients.len() - self.publishers_at);
             if let Some(publisher) = self.clients[index].publisher() {
@@ -277,3 +281,6 @@ impl Worker {
         }
     }
 }
+
+/// Messages that become due in one turn at most. What is left is due in the next.
+const DUE_PER_TURN: usize = 4096;

@@ -28,6 +28,10 @@ pub(crate) enum Fault {
     Disconnect(u64),
     /// Closes the connection of its publisher instead.
     Close(u64),
+    /// Answers it with what is no MQTT.
+    Babble(u64),
+    /// Answers it with a second CONNACK.
+    Greet(u64),
     /// Refuses every CONNECT.
     RefuseConnect(Reason),
     /// Refuses every SUBSCRIBE.
@@ -135,6 +139,13 @@ fn handle_publish(publish: &Publish<'_>, stream: &TcpStream, fault: Fault, state
             return false;
         }
         Fault::Close(n) if is_nth(n) => return false,
+        Fault::Babble(n) if is_nth(n) => {
+            let _ = { stream }.write_all(&[0, 0]);
+        }
+        Fault::Greet(n) if is_nth(n) => {
+            let properties = Properties::EMPTY;
+            send(stream, &Packet::ConnAck(ConnAck { session_present: false, reason, properties }));
+        }
         _ => {}
     }
     let mut bytes = Vec::new();

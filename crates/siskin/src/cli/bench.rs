@@ -59,7 +59,7 @@ pub(crate) struct Args {
     keepalive: u16,
 
     /// How many QoS 1 and 2 messages a subscriber lets the broker have unacknowledged (MQTT 5)
-    /// [default: the broker's choice]
+    /// [default: 65535]
     #[arg(long, value_name = "COUNT", help_heading = CONNECTION)]
     receive_maximum: Option<u16>,
 
@@ -85,11 +85,11 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "N", help_heading = LOAD)]
     clients: Option<u32>,
 
-    /// How many publish, if it is not for the scenario to say
+    /// How many publish [default: for the scenario to say]
     #[arg(long, value_name = "COUNT", help_heading = LOAD)]
     publishers: Option<u32>,
 
-    /// How many subscribe, if it is not for the scenario to say
+    /// How many subscribe [default: for the scenario to say]
     #[arg(long, value_name = "COUNT", help_heading = LOAD)]
     subscribers: Option<u32>,
 
@@ -126,7 +126,7 @@ pub(crate) struct Args {
     #[arg(short = 's', long, value_name = "SIZE", value_parser = parse_size, help_heading = LOAD)]
     payload_size: Option<usize>,
 
-    /// Publish so many messages in all, dealt evenly to the publishers
+    /// Publish so many messages in all, dealt evenly to the publishers. With --duration, whichever ends first
     #[arg(short = 'm', long, value_name = "COUNT", help_heading = LOAD)]
     messages: Option<u64>,
 
