@@ -60,7 +60,7 @@ impl Worker {
         let answer = SubAck { packet_id, properties, reasons };
         // [MQTT5 3.9.2-1]
         let short = SubAck { properties: Properties::EMPTY, ..answer.clone() };
-        self.answer_safely(key, [Packet::SubAck(answer), Packet::SubAck(short)], is_lasting)?;
+        self.answer_safely(key, &[Packet::SubAck(answer), Packet::SubAck(short)], is_lasting)?;
         if let Some(session) = self.sessions.get_mut(key) {
             session.pump(&mut self.turn, &self.shared.retained, now);
         }
@@ -72,7 +72,7 @@ impl Worker {
     fn answer_safely(
         &mut self,
         key: SessionKey,
-        forms: [Packet<'_>; 2],
+        forms: &[Packet<'_>],
         must_wait: bool,
     ) -> Result<(), Cause> {
         let Some(connection) = self.connection(key) else { return Ok(()) };
@@ -208,6 +208,6 @@ impl Worker {
         let must_wait = session.lasting.is_some();
         let (packet_id, properties) = (unsubscribe.packet_id, Properties::EMPTY);
         let answer = Packet::UnsubAck(UnsubAck { packet_id, properties, reasons });
-        self.answer_safely(key, [answer.clone(), answer], must_wait)
+        self.answer_safely(key, &[answer], must_wait)
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct Found {
 }
 
 impl Disk {
-    pub(super) fn new(random: &mut Random) -> Found {
+    pub(super) fn choose(random: &mut Random) -> Found {
         match random.chance(50) {
             true => Self::found_records(SimStore::new()),
             false => Self::found_journal(SimDevice::new(random.number()), random),

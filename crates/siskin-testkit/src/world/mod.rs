@@ -92,7 +92,7 @@ impl World {
             ..Limits::default()
         };
         let now = Now::from_millis(1000);
-        let found = shape.is_durable.then(|| Disk::new(&mut random));
+        let found = shape.is_durable.then(|| Disk::choose(&mut random));
         let (shared, workers, disk) = start(limits.clone(), found, shape.workers, random.number(), now);
         let clients = (0..shape.persistent + shape.passing)
             .map(|number| SimClient::new(number, number < shape.persistent, &mut random))
