@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 #[derive(Clone, Debug)]
 pub(crate) struct Latency(Histogram<u64>);
 
-/// What a [`Latency`] comes to, in microseconds.
+/// How long something took, in microseconds, to three significant digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LatencySummary {
     /// How many were measured.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use siskin_proto::Qos;
+
 use crate::latency::LatencySummary;
 use crate::options::WindowOn;
 use crate::report::{Report, Settings, StageReport};
@@ -27,6 +29,10 @@ impl fmt::Display for Report {
         self.processes(f)?;
         for problem in &self.problems {
             writeln!(f, "  {problem}")?;
+        }
+        if self.may_have_overrun_queues() {
+            f.write_str("  Publishers waited for the broker alone. Where it acknowledged faster than subscribers took messages, ")?;
+            f.write_str("their queues may have been full; --window-on arrival waits for both.\n")?;
         }
         let failures = self.failures();
         if failures.is_empty() { write!(f, "OK") } else { write!(f, "FAILED: {}", failures.join("; ")) }
@@ -89,6 +95,14 @@ impl Report {
             }
         }
         if counts.sent + counts.received + counts.cycles > 0 { writeln!(f) } else { Ok(()) }
+    }
+
+    /// Whether what was lost may have been more than a session's queue holds.
+    fn may_have_overrun_queues(&self) -> bool {
+        let settings = &self.settings;
+        let is_acknowledged =
+            settings.qos > Qos::AtMostOnce && settings.window_on == WindowOn::Acknowledgement;
+        self.lost > 0 && is_acknowledged && settings.times_delivery && self.problems.is_empty()
     }
 
     fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -49,6 +49,7 @@ fn every_message_that_is_dropped_is_lost() {
         assert_eq!((report.lost, report.counts.received, report.counts.expected), (10, 95, 105), "{qos:?}");
         assert_eq!((report.counts.duplicated, report.counts.misordered), (0, 0));
         assert_eq!(fails(&report, "lost"), qos > Qos::AtMostOnce);
+        assert_eq!(report.to_string().contains("--window-on arrival"), qos > Qos::AtMostOnce);
     }
 }
 
