@@ -15,6 +15,7 @@ fn broker() -> Server {
     let mut config = Config { workers: 2, ..Config::default() };
     config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     config.limits.sys_interval_s = 0;
+    config.store.durability = siskin_server::config::Durability::Memory;
     Server::start(config).unwrap()
 }
 

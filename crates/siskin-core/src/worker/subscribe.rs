@@ -69,12 +69,7 @@ impl Worker {
 
     /// Answers with the first of `forms` that the client takes: now, or if it `must_wait`, when the records put so
     /// far are safe.
-    fn answer_safely(
-        &mut self,
-        key: SessionKey,
-        forms: &[Packet<'_>],
-        must_wait: bool,
-    ) -> Result<(), Cause> {
+    fn answer_safely(&mut self, key: SessionKey, forms: &[Packet<'_>], must_wait: bool) -> Result<(), Cause> {
         let Some(connection) = self.connection(key) else { return Ok(()) };
         let (version, size_max) = (connection.version, connection.packet_size_max as usize);
         let fits = forms.iter().find(|packet| packet.encoded_len(version) <= size_max);
