@@ -130,7 +130,9 @@ fn listening_for_others_is_warned_of_and_the_log_speaks_json() {
 fn an_address_that_is_taken_ends_it_with_a_reason() {
     let mut first = Broker::start(&["--bind", "127.0.0.1"]);
     let port = first.address().port().to_string();
-    let second = siskin(&["serve", "--bind", "127.0.0.1", "--port", &port]).output().unwrap();
+    let second = siskin(&["serve", "--bind", "127.0.0.1", "--port", &port, "--store-durability", "memory"])
+        .output()
+        .unwrap();
     assert_eq!(second.status.code(), Some(1));
     let log = String::from_utf8(second.stderr).unwrap();
     assert!(log.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{log}");
@@ -161,7 +163,8 @@ fn check_names_file_line_and_remedy_of_every_mistake() {
     let path = std::env::temp_dir().join(format!("siskin-bad-{}.toml", std::process::id()));
     std::fs::write(&path, "[limits]\npacket_size = 5\nmax_qos = 3\n").unwrap();
     let output = check(&["-c", path.to_str().unwrap()]);
-    let served = siskin(&["serve", "-c", path.to_str().unwrap()]).output().unwrap();
+    let served =
+        siskin(&["serve", "-c", path.to_str().unwrap(), "--store-durability", "memory"]).output().unwrap();
     std::fs::remove_file(&path).unwrap();
     let name = path.display();
     let expected = format!(
