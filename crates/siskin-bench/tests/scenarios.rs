@@ -13,7 +13,7 @@ const ALL_QOS: [Qos; 3] = [Qos::AtMostOnce, Qos::AtLeastOnce, Qos::ExactlyOnce];
 
 fn broker() -> Server {
     let mut config = Config { workers: 2, ..Config::default() };
-    config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()];
     config.limits.sys_interval_s = 0;
     config.store.durability = siskin_server::config::Durability::Memory;
     Server::start(config).unwrap()

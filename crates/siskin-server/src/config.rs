@@ -1,10 +1,16 @@
 //! What the broker shall do: every value decided, nothing left to default.
 
+mod listener;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use siskin_core::Limits;
 pub use siskin_core::store::Durability;
+
+pub use listener::{
+    Certificate, ClientCertificates, Identity, IdentityIs, Listener, Network, Place, Protocol, Tls, WebSocket,
+};
 
 /// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
 #[derive(Clone, Debug)]
@@ -13,8 +19,8 @@ pub struct Config {
     pub node_name: String,
     /// Threads that own sessions and connections, 0 for one per core.
     pub workers: u16,
-    /// Where to listen. Port 0 is a free port of the system's choice.
-    pub listeners: Vec<SocketAddr>,
+    /// Where to listen, and on which terms.
+    pub listeners: Vec<Listener>,
     /// What the log shows, and how.
     pub log: Log,
     /// What outlives the broker, and where it lies.
@@ -103,10 +109,21 @@ pub struct TransportLimits {
     pub connect_timeout_ms: u64,
     /// Milliseconds that an ended connection has to take its last bytes. Then they are dropped.
     pub close_timeout_ms: u64,
+    /// Milliseconds between two looks at whether files of certificates have changed.
+    pub tls_check_ms: u64,
 }
 
 /// The port of MQTT without TLS.
 pub const PORT: u16 = 1883;
+
+/// The port of MQTT over TLS.
+pub const TLS_PORT: u16 = 8883;
+
+/// The port of MQTT over WebSocket, as others have it.
+pub const WEBSOCKET_PORT: u16 = 8083;
+
+/// The port of MQTT over secure WebSocket, as others have it.
+pub const SECURE_WEBSOCKET_PORT: u16 = 8084;
 
 /// The addresses to listen on if nobody says otherwise: this machine only.
 pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
@@ -129,7 +146,7 @@ impl Default for Config {
         Self {
             node_name: "siskin".to_owned(),
             workers: 0,
-            listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT)).to_vec(),
+            listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT).into()).to_vec(),
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },
             transport: TransportLimits::default(),
@@ -140,6 +157,12 @@ impl Default for Config {
 
 impl Default for TransportLimits {
     fn default() -> Self {
-        Self { connections_max: 0, connect_rate_max: 0, connect_timeout_ms: 10_000, close_timeout_ms: 2_000 }
+        Self {
+            connections_max: 0,
+            connect_rate_max: 0,
+            connect_timeout_ms: 10_000,
+            close_timeout_ms: 2_000,
+            tls_check_ms: 5_000,
+        }
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! - [`settings`] is what a user may write, each setting defined once; [`Config`] is what we shall do.
 //! - [`Server`] binds, starts one thread per worker, and stops them in good order.
+//! - `transport` is what carries bytes: TCP, Unix sockets, TLS, WebSocket, the PROXY protocol.
 //! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
 //! - `mailbox` is how anything gets from one thread to another.
 //!
@@ -19,14 +20,15 @@ pub mod config;
 pub mod settings;
 
 mod clock;
-mod listener;
 mod mailbox;
 mod memory;
 mod open_files;
 mod report;
 mod server;
 mod throttle;
+mod transport;
 mod worker;
 
 pub use config::Config;
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, check_files};
+pub use transport::Expiry;

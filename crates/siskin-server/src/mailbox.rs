@@ -2,20 +2,20 @@
 
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 
-use mio::net::TcpStream;
 use mio::{Registry, Token, Waker};
 use siskin_core::Mail;
+
+use crate::transport::Arrival;
 
 /// What a worker may find in its mailbox.
 pub(crate) enum Letter {
     /// A transport that was just accepted.
-    Accepted(TcpStream, SocketAddr),
+    Accepted(Arrival),
     /// A transport whose session this worker owns, with the bytes that are yet to be handled.
-    HandedOver(TcpStream, SocketAddr, Vec<u8>),
+    HandedOver(Arrival, Vec<u8>),
     /// Messages for this worker's sessions.
     Mail(Mail),
     /// The broker is about to stop: accept nobody, publish the wills, then say so.

@@ -1,13 +1,14 @@
 //! What happens, as log lines. The only place that words them, so that each reads the same everywhere.
 
 use std::fmt::{self, Write as _};
-use std::net::SocketAddr;
 
-use siskin_core::{Cause, Event, Report};
+use siskin_core::{Event, Report};
 use tracing::{debug, info, warn};
 
+use crate::transport::Peer;
+
 /// One line for `event`; `peer` is the transport it is about, if that is still known.
-pub(crate) fn event(event: &Event, peer: Option<SocketAddr>) {
+pub(crate) fn event(event: &Event, peer: Option<Peer>) {
     let peer = peer.map(tracing::field::display);
     let line = Printable(event);
     match event {
@@ -40,14 +41,20 @@ pub(crate) fn recovered(report: &Report) {
 }
 
 /// A transport that never became a session's.
-pub(crate) fn turned_away(peer: SocketAddr, client_id: Option<&str>, cause: &Cause, stands_for: u64) {
+pub(crate) fn turned_away(peer: Peer, client_id: Option<&str>, cause: &dyn fmt::Display, stands_for: u64) {
     let others = stands_for - 1;
+    let cause = Printable(cause);
     match client_id {
         Some(client_id) => {
             info!(client = ?Short(client_id), %peer, others, "connection not accepted: {cause}");
         }
         None => info!(%peer, others, "connection not accepted: {cause}"),
     }
+}
+
+/// What came on a client's transport is not what it should be, beneath MQTT.
+pub(crate) fn broken_layer(peer: Peer, problem: &str) {
+    info!(%peer, "the connection cannot go on: {}", Printable(problem));
 }
 
 /// The transports turned away that got no line of their own.

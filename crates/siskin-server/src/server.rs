@@ -7,22 +7,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::mpsc;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mio::Poll;
-use mio::net::TcpListener;
 use siskin_core::store::Durability;
 use siskin_core::{NodeInfo, Recovered, Shared};
 use siskin_store::{DiskStore, Opened};
 
 use crate::clock::Clock;
-use crate::config::{Config, StoreConfig};
-use crate::listener;
+use crate::config::{Config, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
 use crate::report;
+use crate::transport::{self, Bound, Context, Door, Expiry};
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
 
 /// A broker that listens and works until it is stopped. Dropped without [`Server::stop`] it goes on.
@@ -32,6 +31,8 @@ pub struct Server {
     store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
     threads: Vec<JoinHandle<()>>,
+    /// Dropped, it ends the thread that looks after certificates.
+    tls_watch: Option<mpsc::Sender<()>>,
 }
 
 /// Why a broker does not start.
@@ -39,11 +40,13 @@ pub struct Server {
 pub enum StartError {
     /// An address cannot be listened on.
     Bind {
-        /// The address.
-        address: SocketAddr,
+        /// The address, or the path of a Unix socket.
+        place: String,
         /// What the system says.
         source: io::Error,
     },
+    /// A certificate, a key or the like cannot be used: which file, and why.
+    Tls(String),
     /// The system gave no thread, no poll or no waker.
     System(io::Error),
     /// The store cannot be used.
@@ -64,8 +67,17 @@ impl Server {
         };
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
-        let listeners = listener::bind(&config.listeners)?;
-        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let mut addresses = Vec::new();
+        let mut doors = Vec::new();
+        let mut sockets = Vec::new();
+        for Bound { door, socket, address } in
+            transport::open(&config.listeners, config.limits.packet_size_max)?
+        {
+            announce(&door.listener, address);
+            addresses.extend(address);
+            doors.push(door);
+            sockets.push(socket);
+        }
         let node = NodeInfo {
             name: config.node_name,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -83,7 +95,7 @@ impl Server {
             polls.push(poll);
         }
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
-        let neighbours = Arc::new(Neighbours { mailboxes, loads });
+        let neighbours = Arc::new(Neighbours { mailboxes, loads, doors });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -99,7 +111,7 @@ impl Server {
             report::recovered(&recovered.install(&shared, &mut cores, clock.now()));
         }
         let mut acceptor = Some(Acceptor::new(
-            listeners,
+            sockets,
             polls[0].registry(),
             connections_max,
             config.transport.connect_rate_max,
@@ -110,19 +122,28 @@ impl Server {
             let worker = Worker::new(index, core, poll, neighbours, clock, config.transport, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
-        for address in &addresses {
-            announce(*address);
-        }
+        let tls_watch = watch_tls(&neighbours, config.transport.tls_check_ms)?;
         tracing::info!(
             workers,
             open_files,
             connections_max,
             "open files {open_files}, so at most {connections_max} connections"
         );
-        Ok(Self { addresses, shared, store, neighbours, threads })
+        Ok(Self { addresses, shared, store, neighbours, threads, tls_watch })
     }
 
-    /// The addresses listened on, with the ports that the system chose.
+    /// Reads certificates, keys and revocation lists anew. Connections that are there keep what they have;
+    /// where a file cannot be used, new ones too, and the log says why.
+    pub fn reload_tls(&self) {
+        self.neighbours.doors.iter().filter_map(Door::tls).for_each(Context::reload);
+    }
+
+    /// When certificates and revocation lists expire.
+    pub fn tls_expiries(&self) -> Vec<Expiry> {
+        self.neighbours.doors.iter().filter_map(Door::tls).flat_map(Context::expiries).collect()
+    }
+
+    /// The IP addresses listened on, in the order of the listeners, with the ports that the system chose.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -135,6 +156,7 @@ impl Server {
     /// Ends the broker in good order: nobody is accepted any more, wills are published, 5.0 clients are
     /// told, last bytes are written as far as their clients take them. Blocks until all threads are done.
     pub fn stop(self) {
+        drop(self.tls_watch);
         // Wills may cross workers, so all must be in the mail before the first connection is ended.
         let (done, all_done) = mpsc::channel();
         for mailbox in &self.neighbours.mailboxes {
@@ -184,12 +206,43 @@ fn start_store(opened: Opened, neighbours: &Arc<Neighbours>) -> Result<Arc<DiskS
 /// How long stopping waits for a worker to publish its wills.
 const WILLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-fn announce(address: SocketAddr) {
-    tracing::info!(%address, "listening for MQTT on {address}");
-    if !address.ip().is_loopback() {
+/// Looks after the files of listeners with TLS for as long as what it gives lives.
+fn watch_tls(neighbours: &Arc<Neighbours>, check_ms: u64) -> io::Result<Option<mpsc::Sender<()>>> {
+    if neighbours.doors.iter().all(|door| door.tls().is_none()) {
+        return Ok(None);
+    }
+    let (living, watched) = mpsc::channel::<()>();
+    let neighbours = Arc::clone(neighbours);
+    let every = Duration::from_millis(check_ms);
+    thread::Builder::new().name("siskin-tls".to_owned()).spawn(move || {
+        while watched.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+            neighbours.doors.iter().filter_map(Door::tls).for_each(Context::check);
+        }
+    })?;
+    Ok(Some(living))
+}
+
+/// Reads the files that `config` names, without starting anything. The error names the first that cannot
+/// be used, and why.
+pub fn check_files(config: &Config) -> Result<(), StartError> {
+    for listener in config.listeners.iter().filter(|listener| listener.tls.is_some()) {
+        transport::tls_context(listener).map_err(StartError::Tls)?;
+    }
+    Ok(())
+}
+
+fn announce(listener: &Listener, address: Option<SocketAddr>) {
+    let mut listener = listener.clone();
+    if let Some(address) = address {
+        // With the port that the system chose.
+        listener.place = Place::Address(address);
+    }
+    tracing::info!("listening for {listener}");
+    if address.is_some_and(|address| !address.ip().is_loopback()) && !listener.requires_certificate() {
         tracing::warn!(
-            "{address} is not only for this machine, and there is no authentication: \
-             anyone who can reach it may connect, publish and subscribe"
+            "{} is not only for this machine, and there is no authentication: \
+             anyone who can reach it may connect, publish and subscribe",
+            listener.place
         );
     }
 }
@@ -202,7 +255,8 @@ fn random_seed() -> u64 {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { address, source } => write!(f, "cannot listen on {address}: {source}"),
+            Self::Bind { place, source } => write!(f, "cannot listen on {place}: {source}"),
+            Self::Tls(problem) => write!(f, "cannot use TLS: {problem}"),
             Self::System(source) => write!(f, "cannot start: {source}"),
             Self::Store(source) => write!(f, "cannot use the store: {source}"),
             Self::NoDirectory => f.write_str(
@@ -217,7 +271,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Bind { source, .. } | Self::System(source) => Some(source),
             Self::Store(source) => Some(source),
-            Self::NoDirectory => None,
+            Self::Tls(_) | Self::NoDirectory => None,
         }
     }
 }

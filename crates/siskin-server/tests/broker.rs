@@ -345,7 +345,7 @@ fn messages_cross_workers_in_both_directions() {
 fn an_address_in_use_is_an_error_that_names_it() {
     let server = broker(|_| {});
     let taken = server.addresses()[0];
-    let mut config = Config { workers: 1, listeners: vec![taken], ..Config::default() };
+    let mut config = Config { workers: 1, listeners: vec![taken.into()], ..Config::default() };
     config.store.durability = Durability::Memory;
     match Server::start(config) {
         Err(error @ StartError::Bind { .. }) => assert!(error.to_string().contains(&taken.to_string())),

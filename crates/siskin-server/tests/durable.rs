@@ -163,7 +163,7 @@ fn a_directory_that_cannot_be_used_is_named_and_nothing_is_started() {
     let directory = Directory::new();
     let refused = |path: &Path| {
         let mut config = siskin_server::Config { workers: 1, ..Default::default() };
-        config.listeners = vec![([127, 0, 0, 1], 0).into()];
+        config.listeners = vec![std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()];
         config.store.directory = path.to_owned();
         match Server::start(config) {
             Err(error @ StartError::Store(_)) => error.to_string(),

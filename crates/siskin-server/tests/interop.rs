@@ -6,6 +6,7 @@
 #![allow(clippy::print_stderr)] // What was left out is said where tests say things.
 
 use std::io::{BufRead, BufReader, Read};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -106,7 +107,8 @@ struct Broker {
 
 impl Broker {
     fn start() -> Self {
-        let listeners = vec!["127.0.0.1:0".parse().expect("an address")];
+        let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+        let listeners = vec![address.into()];
         let mut config = Config { listeners, workers: 2, ..Config::default() };
         config.store.durability = Durability::Memory;
         let server = Server::start(config).expect("the broker starts");

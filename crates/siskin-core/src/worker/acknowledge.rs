@@ -142,8 +142,9 @@ impl Worker {
         let connection = self.sessions.get(key).and_then(|session| session.connection.as_deref());
         connection.is_some_and(|connection| {
             let most = match self.turn.durable.health() {
-                Health::Good => PROMISES_MAX,
-                Health::Behind | Health::Full | Health::Failing => PROMISES_FEW,
+                Health::Behind => PROMISES_FEW,
+                // Without a store that works nothing is promised anew.
+                Health::Good | Health::Full | Health::Failing => PROMISES_MAX,
             };
             connection.promises >= most
         })

@@ -1,14 +1,13 @@
 //! A configuration file: TOML in, settings out, every mistake with its place.
 
 use std::fmt;
-use std::net::IpAddr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-use super::table::{LISTENER_KEYS, SETTINGS, Setting};
-use super::{Listen, Settings};
+use super::table::{SETTINGS, Setting};
+use super::{Settings, listener};
 
 /// Something wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,31 +100,9 @@ impl File<'_> {
     }
 
     fn read_listener(&mut self, at: usize, table: &DeTable<'_>) {
-        let mut address = None;
-        let mut port = None;
-        for (key, value) in table {
-            let at = value.span().start;
-            let text = scalar(value.get_ref()).unwrap_or_default();
-            match key.get_ref().as_ref() {
-                "address" => match text.parse::<IpAddr>() {
-                    Ok(ip) => address = Some(ip),
-                    Err(_) => self.mistake(at, format!("`address`: `{text}` is not an IP address")),
-                },
-                "port" => match text.parse::<u16>() {
-                    Ok(number) => port = Some(number),
-                    Err(_) => self.mistake(at, format!("`port`: `{text}` is not a port, 0 to 65535")),
-                },
-                wrong => {
-                    let keys = LISTENER_KEYS.iter().map(|(key, _)| *key);
-                    let message = did_you_mean(format!("a listener has no `{wrong}`"), nearest(wrong, keys));
-                    self.mistake(key.span().start, message);
-                }
-            }
-        }
-        match address {
-            Some(address) => self.settings.listeners.push(Listen { address, port }),
-            None if table.contains_key("address") => {}
-            None => self.mistake(at, "this listener has no `address`".to_owned()),
+        match listener::read(at, table) {
+            Ok(listen) => self.settings.listeners.push(listen),
+            Err(mistakes) => mistakes.into_iter().for_each(|(at, message)| self.mistake(at, message)),
         }
     }
 
@@ -160,7 +137,7 @@ fn unknown(section: &str, key: &str) -> String {
     did_you_mean(problem, elsewhere.map(|setting| setting.name))
 }
 
-fn did_you_mean(problem: String, word: Option<&str>) -> String {
+pub(super) fn did_you_mean(problem: String, word: Option<&str>) -> String {
     match word {
         Some(word) => format!("{problem}; did you mean `{word}`?"),
         None => problem,
@@ -168,7 +145,7 @@ fn did_you_mean(problem: String, word: Option<&str>) -> String {
 }
 
 /// The text of a value that is neither table nor list.
-fn scalar(value: &DeValue<'_>) -> Option<String> {
+pub(super) fn scalar(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
         DeValue::Boolean(on) => Some(on.to_string()),

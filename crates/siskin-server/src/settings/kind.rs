@@ -210,7 +210,7 @@ fn is_path(text: &str) -> bool {
 }
 
 /// A TOML basic string. Its values hold no control characters.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 

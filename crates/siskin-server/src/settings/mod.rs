@@ -2,20 +2,21 @@
 
 mod file;
 mod kind;
+mod listener;
 mod nearest;
 mod table;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
+use std::net::IpAddr;
 
 pub use file::Mistake;
 pub use kind::{Kind, Unit, Value};
-pub use table::{LISTENER_KEYS, SETTINGS, Setting};
+pub use listener::{LISTENER_KEYS, Listen};
+pub use table::{SETTINGS, Setting};
 
-use crate::config::{Config, LOOPBACK, PORT};
+use crate::config::{Config, LOOPBACK, Listener, Place, Protocol, Tls, WebSocket};
 
 /// What one user wrote in one place; what was left out is not in here.
 #[derive(Clone, Debug, Default)]
@@ -23,15 +24,19 @@ pub struct Settings {
     values: Vec<(&'static str, Value)>,
     listeners: Vec<Listen>,
     port: Option<u16>,
+    extras: Vec<(Extra, u16)>,
+    tls: Option<Tls>,
 }
 
-/// An address to listen on, as a user names it.
+/// A kind of listener that a port alone can ask for, beside those for plain MQTT.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// The address.
-    pub address: IpAddr,
-    /// The port, where one was named.
-    pub port: Option<u16>,
+pub enum Extra {
+    /// MQTT over TLS.
+    Tls,
+    /// MQTT over WebSocket.
+    WebSocket,
+    /// MQTT over WebSocket over TLS.
+    SecureWebSocket,
 }
 
 impl Settings {
@@ -46,9 +51,20 @@ impl Settings {
         self.listeners.push(listen);
     }
 
-    /// The port of every listener that does not name its own.
+    /// The port of every listener for plain MQTT that does not name its own.
     pub fn set_port(&mut self, port: u16) {
         self.port = Some(port);
+    }
+
+    /// Adds a listener of a kind at `port` of every address that is listened on for plain MQTT. It takes
+    /// the place of those of its kind.
+    pub fn add(&mut self, extra: Extra, port: u16) {
+        self.extras.push((extra, port));
+    }
+
+    /// The TLS of the listeners that [`Self::add`] adds.
+    pub fn set_tls(&mut self, tls: Tls) {
+        self.tls = Some(tls);
     }
 
     /// What `self` says counts, and what it does not say is as in `other`.
@@ -56,14 +72,22 @@ impl Settings {
     pub fn or(mut self, other: Self) -> Self {
         let mut listeners = other.listeners;
         if self.port.is_some() {
-            listeners.iter_mut().for_each(|listener| listener.port = None);
+            let plain = listeners.iter_mut().filter(|listener| listener.is_plain());
+            plain.for_each(|listener| listener.port = None);
         }
         if self.listeners.is_empty() {
             self.listeners = listeners;
         }
         let mut values = other.values;
         values.append(&mut self.values);
-        Self { values, listeners: self.listeners, port: self.port.or(other.port) }
+        self.extras.extend(other.extras);
+        Self {
+            values,
+            listeners: self.listeners,
+            port: self.port.or(other.port),
+            extras: self.extras,
+            tls: self.tls.or(other.tls),
+        }
     }
 
     /// The whole configuration, with the defaults for what nobody said.
@@ -74,17 +98,58 @@ impl Settings {
                 setting.write(&mut config, value);
             }
         }
-        let loopback = LOOPBACK.map(|address| Listen { address, port: None });
+        let loopback = LOOPBACK.map(|address| Listen::at(address, None));
         let listeners = if self.listeners.is_empty() { &loopback[..] } else { &self.listeners };
+        let added = self.extras.iter().flat_map(|(extra, port)| self.added(*extra, *port, listeners));
+        let kept = listeners
+            .iter()
+            .map(|listen| listen.resolve(self.port))
+            .filter(|listener| !self.extras.iter().any(|(extra, _)| extra.is_kind_of(listener)));
         config.listeners.clear();
-        for listener in listeners {
-            let port = listener.port.or(self.port).unwrap_or(PORT);
-            let address = SocketAddr::new(listener.address, port);
-            if port == 0 || !config.listeners.contains(&address) {
-                config.listeners.push(address);
+        for listener in kept.chain(added) {
+            let is_free_port = matches!(&listener.place, Place::Address(address) if address.port() == 0);
+            if is_free_port || !config.listeners.contains(&listener) {
+                config.listeners.push(listener);
             }
         }
         config
+    }
+
+    fn added(&self, extra: Extra, port: u16, listeners: &[Listen]) -> Vec<Listener> {
+        let plain = listeners.iter().filter(|listen| listen.is_plain()).filter_map(Listen::ip);
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        for address in plain {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        if addresses.is_empty() {
+            addresses.extend(LOOPBACK);
+        }
+        let with_port = |address| {
+            let mut listen = Listen::at(address, Some(port));
+            if extra != Extra::Tls {
+                listen.listener.protocol = Protocol::WebSocket(WebSocket::default());
+            }
+            if extra != Extra::WebSocket {
+                listen.listener.tls.clone_from(&self.tls);
+            }
+            listen.resolve(None)
+        };
+        addresses.into_iter().map(with_port).collect()
+    }
+}
+
+impl Extra {
+    fn is_kind_of(self, listener: &Listener) -> bool {
+        let is_websocket = matches!(listener.protocol, Protocol::WebSocket(_));
+        let kind = match (is_websocket, listener.tls.is_some()) {
+            (false, false) => return false,
+            (false, true) => Self::Tls,
+            (true, false) => Self::WebSocket,
+            (true, true) => Self::SecureWebSocket,
+        };
+        self == kind && matches!(listener.place, Place::Address(_))
     }
 }
 
@@ -109,26 +174,9 @@ impl Config {
             let _ = writeln!(text, "# {key}: {help}.");
         }
         for listener in &self.listeners {
-            let (address, port) = (listener.ip(), listener.port());
-            let _ = writeln!(text, "[[listener]]\naddress = \"{address}\"\nport = {port}\n");
+            let _ = writeln!(text, "{}", listener::to_toml(listener));
         }
         text.truncate(text.trim_end().len() + 1);
         text
-    }
-}
-
-impl FromStr for Listen {
-    type Err = String;
-
-    /// `ADDRESS` or `ADDRESS:PORT`, an IPv6 address with a port in brackets.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self { address: address.ip(), port: Some(address.port()) });
-        }
-        let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-        match bare.parse() {
-            Ok(address) => Ok(Self { address, port: None }),
-            Err(_) => Err(format!("`{text}` is neither an IP address nor one with a port")),
-        }
     }
 }

@@ -141,12 +141,6 @@ const STORE_DIR: Field = Field {
     },
 };
 
-/// What a `[[listener]]` table may hold: key and what it is.
-pub const LISTENER_KEYS: [(&str, &str); 2] = [
-    ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
-    ("port", "Port to listen on; 0 means a free one"),
-];
-
 /// All settings, in the order in which they are shown.
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
@@ -178,6 +172,8 @@ pub static SETTINGS: &[Setting] = &[
         "Time for a new connection's CONNECT; then it is closed"),
     Setting::fixed("limits.close_timeout", number!(transport.close_timeout_ms: u64, Millis, 1, 60_000),
         "Time for an ended connection to take its last bytes; then they are dropped"),
+    Setting::fixed("limits.tls_check_interval", number!(transport.tls_check_ms: u64, Millis, 100, 86_400_000),
+        "Time between two looks at whether certificates, keys and revocation lists have changed"),
 
     Setting::fixed("limits.packet_size_max", number!(limits.packet_size_max: u32, Bytes, 128, 268_435_455),
         "Size of a packet from a client; a larger one ends its connection"),

@@ -1,4 +1,10 @@
+use std::net::SocketAddr;
+
 use super::*;
+
+fn at(address: &str) -> Listener {
+    address.parse::<SocketAddr>().unwrap().into()
+}
 
 fn resolved(text: &str) -> Config {
     Settings::from_toml(text).unwrap().resolve()
@@ -70,7 +76,7 @@ fn any_configuration_as_a_file_says_the_same() {
     for setting in SETTINGS {
         setting.write(&mut config, &other_value(setting));
     }
-    config.listeners = vec!["0.0.0.0:1".parse().unwrap(), "[fe80::1]:65535".parse().unwrap()];
+    config.listeners = vec![at("0.0.0.0:1"), at("[fe80::1]:65535")];
     let back = resolved(&config.to_toml());
     assert_eq!(values(&back), values(&config));
     assert_eq!(back.listeners, config.listeners);
@@ -164,22 +170,20 @@ fn the_command_line_beats_the_file() {
     flags.put(workers, workers.kind().parse("7").unwrap());
     let config = flags.clone().or(file.clone()).resolve();
     assert_eq!((config.workers, config.node_name.as_str()), (7, "file"));
-    assert_eq!(config.listeners, ["10.0.0.1:5".parse().unwrap()]);
+    assert_eq!(config.listeners, [at("10.0.0.1:5")]);
 
     let mut port = flags.clone();
     port.set_port(6);
-    assert_eq!(port.clone().or(file.clone()).resolve().listeners, ["10.0.0.1:6".parse().unwrap()]);
+    assert_eq!(port.clone().or(file.clone()).resolve().listeners, [at("10.0.0.1:6")]);
 
     port.listen("[::1]:9".parse().unwrap());
     port.listen("127.0.0.1".parse().unwrap());
-    let expected: [SocketAddr; 2] = ["[::1]:9".parse().unwrap(), "127.0.0.1:6".parse().unwrap()];
-    assert_eq!(port.or(file).resolve().listeners, expected);
+    assert_eq!(port.or(file).resolve().listeners, [at("[::1]:9"), at("127.0.0.1:6")]);
 }
 
 #[test]
 fn the_port_alone_moves_the_loopback_listeners() {
     let mut flags = Settings::default();
     flags.set_port(2000);
-    let expected: [SocketAddr; 2] = ["127.0.0.1:2000".parse().unwrap(), "[::1]:2000".parse().unwrap()];
-    assert_eq!(flags.resolve().listeners, expected);
+    assert_eq!(flags.resolve().listeners, [at("127.0.0.1:2000"), at("[::1]:2000")]);
 }

@@ -1,10 +1,8 @@
 //! Who is let in, how fast, and to which worker.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 
-use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use siskin_core::{Cause, Now};
@@ -12,10 +10,11 @@ use siskin_core::{Cause, Now};
 use super::{LISTENERS, Neighbours};
 use crate::report;
 use crate::throttle::Throttle;
+use crate::transport::{Arrival, ListeningSocket, Peer, Socket};
 
 /// The listeners. The first worker has it: with one worker, nothing of a connection crosses threads.
 pub(crate) struct Acceptor {
-    listeners: Vec<TcpListener>,
+    listeners: Vec<ListeningSocket>,
     /// Which of them may have somebody waiting.
     waiting: Vec<bool>,
     connections_max: u32,
@@ -28,7 +27,7 @@ pub(crate) struct Acceptor {
 /// What came of asking for one more connection.
 pub(super) enum Accepted {
     /// It goes to this worker.
-    Connection(TcpStream, SocketAddr, u16),
+    Connection(Arrival, u16),
     /// One was closed at once, or failed. There may be more.
     Closed,
     /// Nobody waits, or nobody may come in now.
@@ -37,13 +36,13 @@ pub(super) enum Accepted {
 
 impl Acceptor {
     pub(crate) fn new(
-        mut listeners: Vec<TcpListener>,
+        mut listeners: Vec<ListeningSocket>,
         registry: &Registry,
         connections_max: u32,
         rate_max: u32,
     ) -> io::Result<Self> {
         for (listener, token) in listeners.iter_mut().zip(LISTENERS.0..) {
-            registry.register(listener, Token(token), Interest::READABLE)?;
+            registry.register(listener.source(), Token(token), Interest::READABLE)?;
         }
         Ok(Self {
             waiting: vec![false; listeners.len()],
@@ -85,7 +84,7 @@ impl Acceptor {
             return Accepted::Nobody;
         }
         match self.listeners[at].accept() {
-            Ok((stream, peer)) => self.admit(stream, peer, now, neighbours),
+            Ok((socket, peer)) => self.admit(at, socket, peer, now, neighbours),
             Err(error) => {
                 self.rate.give_back();
                 self.fail(at, &error, now)
@@ -93,18 +92,34 @@ impl Acceptor {
         }
     }
 
-    fn admit(&mut self, stream: TcpStream, peer: SocketAddr, now: Now, neighbours: &Neighbours) -> Accepted {
+    fn admit(
+        &mut self,
+        at: usize,
+        socket: Socket,
+        peer: Peer,
+        now: Now,
+        neighbours: &Neighbours,
+    ) -> Accepted {
         let loads = neighbours.loads.iter().map(|load| load.load(Ordering::Relaxed));
         let open: u32 = loads.clone().sum();
-        if open >= self.connections_max {
+        let door = &neighbours.doors[at];
+        if open >= self.connections_max || !door.enter() {
             if let Some(count) = self.full.pass(now) {
                 report::turned_away(peer, None, &Cause::TooManyConnections, count);
             }
             return Accepted::Closed;
         }
-        let Some((_, worker)) = loads.zip(0..).min() else { return Accepted::Closed };
+        let transport = match door.transport(socket, peer) {
+            Ok(transport) => transport,
+            Err(problem) => {
+                door.leave();
+                tracing::error!(%peer, "connection not accepted: {problem}");
+                return Accepted::Closed;
+            }
+        };
+        let worker = loads.zip(0..).min().map_or(0, |(_, worker)| worker);
         neighbours.loads[usize::from(worker)].fetch_add(1, Ordering::Relaxed);
-        Accepted::Connection(stream, peer, worker)
+        Accepted::Connection(Arrival { transport, peer, door: at as u16 }, worker)
     }
 
     fn fail(&mut self, at: usize, error: &io::Error, now: Now) -> Accepted {

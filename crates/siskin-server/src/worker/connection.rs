@@ -1,16 +1,16 @@
 //! One transport and where it stands.
 
-use std::io::{self, IoSlice, Write as _};
-use std::net::SocketAddr;
-
-use mio::net::TcpStream;
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
+use crate::transport::{Arrival, Peer, Transport};
+
 /// A transport of this worker. An idle one holds no memory besides this struct.
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) peer: Peer,
+    /// The listener it came through.
+    pub(super) door: u16,
     pub(super) phase: Phase,
     /// The beginning of a frame whose end has not come yet.
     pub(super) partial: Vec<u8>,
@@ -58,10 +58,12 @@ pub(super) struct Closing {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, serial: u32) -> Self {
+    pub(super) fn new(arrival: Arrival, serial: u32) -> Self {
+        let Arrival { transport, peer, door } = arrival;
         Self {
-            stream,
+            transport,
             peer,
+            door,
             phase: Phase::Opening,
             partial: Vec::new(),
             serial,
@@ -115,43 +117,9 @@ impl Connection {
     }
 }
 
-/// How far one write came.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Written {
-    /// To the end.
-    All,
-    /// As far as one write goes.
-    Part,
-    /// As far as the kernel takes it for now.
-    Refused,
-}
-
-/// Hands the front of `out` to the kernel, in one system call.
-pub(super) fn write(mut stream: &TcpStream, out: &mut OutBuffer) -> io::Result<Written> {
-    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-    let count = out.slices(&mut slices);
-    let offered: usize = slices[..count].iter().map(|slice| slice.len()).sum();
-    let result = match &slices[..count] {
-        [] => return Ok(Written::All),
-        [slice] => stream.write(slice),
-        slices => stream.write_vectored(slices),
-    };
-    let written = match result {
-        Ok(written) => written,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Written::Refused),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(Written::Part),
-        Err(error) => return Err(error),
-    };
-    out.advance(written);
-    Ok(match () {
-        () if written < offered => Written::Refused,
-        () if out.is_empty() => Written::All,
-        () => Written::Part,
-    })
-}
-
-/// Slices offered at once: small packets stand in one, large payloads have one each.
-const SLICES_MAX: usize = 64;
+/// What an idle connection costs beside its session. Debug builds have more in each socket.
+#[cfg(not(debug_assertions))]
+const _: () = assert!(size_of::<Connection>() <= 96);
 
 /// Bytes of the largest CONNECT: five fields of 64 KiB and as much again for properties.
 const CONNECT_BYTES_MAX: u32 = 512 * 1024;

@@ -8,18 +8,18 @@ mod accept;
 mod connection;
 mod deadlines;
 mod read;
+mod terms;
 mod write;
 
+use std::fmt;
 use std::io;
 use std::mem;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use mio::event::Event as Readiness;
-use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use siskin_core::{Close, Event, Now, SessionKey};
 use slab::Slab;
@@ -32,6 +32,7 @@ use crate::mailbox::{Letter, Mailbox};
 use crate::memory;
 use crate::report;
 use crate::throttle::Throttle;
+use crate::transport::{Arrival, Door, READ_BYTES, Scratch};
 use accept::Accepted;
 use connection::{Connection, Phase};
 use deadlines::{Deadline, Deadlines};
@@ -41,6 +42,8 @@ pub(crate) struct Neighbours {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// How many transports each has, those on their way to it included.
     pub(crate) loads: Vec<AtomicU32>,
+    /// The listeners' terms.
+    pub(crate) doors: Vec<Door>,
 }
 
 /// The event of a worker's own mailbox.
@@ -65,12 +68,16 @@ pub(crate) struct Worker {
     answers_bytes_max: u32,
     /// What one read fills, whoever is read.
     buffer: Vec<u8>,
+    /// What the layers of a transport need for the time of one read or write.
+    scratch: Scratch,
     /// Those to be read in the next turn without being asked.
     continuing: Vec<u32>,
     /// Those that are not read until the store has made safe what they sent.
     ahead: Vec<u32>,
     /// Those with something to write.
     dirty: Vec<(SessionKey, u32)>,
+    /// Those whose layers have something to say themselves.
+    owing: Vec<u32>,
     /// Those to be forgotten when the turn is over; until then their numbers are not given anew.
     gone: Vec<u32>,
     /// Those to be handed to other workers when the turn is over, with their unread bytes.
@@ -109,9 +116,11 @@ impl Worker {
             connections: Slab::new(),
             serial: 0,
             buffer: Vec::with_capacity(READ_BYTES),
+            scratch: Scratch::default(),
             continuing: Vec::new(),
             ahead: Vec::new(),
             dirty: Vec::new(),
+            owing: Vec::new(),
             gone: Vec::new(),
             leaving: Vec::new(),
             to_connect: Deadlines::new(limits.connect_timeout_ms),
@@ -196,12 +205,13 @@ impl Worker {
         self.neighbours.mailboxes[usize::from(self.index)].open(&mut letters);
         for letter in letters.drain(..) {
             match letter {
-                Letter::Accepted(stream, peer) => {
-                    self.adopt(stream, peer);
+                Letter::Accepted(arrival) => {
+                    self.adopt(arrival);
                 }
-                Letter::HandedOver(stream, peer, bytes) => {
-                    if let Some(index) = self.adopt(stream, peer) {
+                Letter::HandedOver(arrival, bytes) => {
+                    if let Some(index) = self.adopt(arrival) {
                         self.feed(index, &bytes);
+                        self.settle_layers(index);
                     }
                 }
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
@@ -230,11 +240,11 @@ impl Worker {
         let Some(mut acceptor) = self.acceptor.take() else { return };
         for _ in 0..ACCEPTS_PER_TURN {
             match acceptor.accept(self.now, &self.neighbours) {
-                Accepted::Connection(stream, peer, worker) if worker == self.index => {
-                    self.adopt(stream, peer);
+                Accepted::Connection(arrival, worker) if worker == self.index => {
+                    self.adopt(arrival);
                 }
-                Accepted::Connection(stream, peer, worker) => {
-                    self.neighbours.mailboxes[usize::from(worker)].post(Letter::Accepted(stream, peer));
+                Accepted::Connection(arrival, worker) => {
+                    self.neighbours.mailboxes[usize::from(worker)].post(Letter::Accepted(arrival));
                 }
                 Accepted::Closed => {}
                 Accepted::Nobody => break,
@@ -244,16 +254,17 @@ impl Worker {
     }
 
     /// Takes a transport as this worker's own. Its place in the load is counted already.
-    fn adopt(&mut self, mut stream: TcpStream, peer: SocketAddr) -> Option<u32> {
+    fn adopt(&mut self, mut arrival: Arrival) -> Option<u32> {
         let entry = self.connections.vacant_entry();
         let token = Token(entry.key());
-        let registered = self.poll.registry().register(&mut stream, token, Interest::READABLE);
+        let registered = self.poll.registry().register(&mut arrival.transport, token, Interest::READABLE);
         if self.is_stopping || registered.is_err() {
             self.neighbours.loads[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
+            self.neighbours.doors[usize::from(arrival.door)].leave();
             return None;
         }
         self.serial = self.serial.wrapping_add(1);
-        entry.insert(Connection::new(stream, peer, self.serial));
+        entry.insert(Connection::new(arrival, self.serial));
         self.to_connect.set(self.now, token.0 as u32, self.serial);
         Some(token.0 as u32)
     }
@@ -311,24 +322,28 @@ impl Worker {
         }
         let load = &self.neighbours.loads[usize::from(self.index)];
         for index in self.gone.drain(..) {
-            self.connections.remove(index as usize);
+            let connection = self.connections.remove(index as usize);
+            self.neighbours.doors[usize::from(connection.door)].leave();
             load.fetch_sub(1, Ordering::Relaxed);
         }
         for (index, worker, bytes) in self.leaving.drain(..) {
-            let Connection { mut stream, peer, .. } = self.connections.remove(index as usize);
+            let Connection { mut transport, peer, door, .. } = self.connections.remove(index as usize);
             load.fetch_sub(1, Ordering::Relaxed);
             let target = usize::from(worker);
             // Without this the old poll would go on reporting a socket that lives on elsewhere.
-            if self.poll.registry().deregister(&mut stream).is_ok() {
-                self.neighbours.loads[target].fetch_add(1, Ordering::Relaxed);
-                self.neighbours.mailboxes[target].post(Letter::HandedOver(stream, peer, bytes));
+            if self.poll.registry().deregister(&mut transport).is_err() {
+                self.neighbours.doors[usize::from(door)].leave();
+                continue;
             }
+            self.neighbours.loads[target].fetch_add(1, Ordering::Relaxed);
+            let arrival = Arrival { transport, peer, door };
+            self.neighbours.mailboxes[target].post(Letter::HandedOver(arrival, bytes));
         }
     }
 
     /// How long nothing is to be done but to wait for events.
     fn timeout(&mut self) -> Option<Duration> {
-        if !self.dirty.is_empty() || !self.continuing.is_empty() {
+        if !self.dirty.is_empty() || !self.continuing.is_empty() || !self.owing.is_empty() {
             return Some(Duration::ZERO);
         }
         let connections = &self.connections;
@@ -345,7 +360,7 @@ impl Worker {
     }
 
     /// Logs that a transport is not let in.
-    fn turn_away(&mut self, index: u32, client_id: Option<&str>, cause: &siskin_core::Cause) {
+    fn turn_away(&mut self, index: u32, client_id: Option<&str>, cause: &dyn fmt::Display) {
         let Some(connection) = self.connections.get(index as usize) else { return };
         if let Some(count) = self.turned_away.pass(self.now) {
             report::turned_away(connection.peer, client_id, cause, count);
@@ -396,9 +411,6 @@ fn is_in(connections: &Slab<Connection>, deadline: &Deadline, is: fn(&Phase) -> 
         .get(deadline.index as usize)
         .is_some_and(|connection| connection.serial == deadline.serial && is(&connection.phase))
 }
-
-/// What one read takes at most, and so what one connection may hand in per turn.
-const READ_BYTES: usize = 64 * 1024;
 
 /// Connections let in by one turn.
 const ACCEPTS_PER_TURN: usize = 64;

@@ -9,7 +9,10 @@ use siskin_core::{Cause, Connected, OutBuffer, SessionKey, refuse_first};
 use siskin_proto::{DecodeError, Frame, FrameStatus, PacketKind, Violation, frame};
 
 use super::connection::Phase;
+use super::terms::{Admission, admit};
 use super::{READ_BYTES, Worker};
+use crate::report;
+use crate::transport::{End, Transport};
 
 impl Worker {
     /// Reads the connection once, and lets the core handle what is whole.
@@ -22,6 +25,9 @@ impl Worker {
             Phase::Opening | Phase::Open(_) if connection.is_paused || connection.is_ahead => return,
             Phase::Opening | Phase::Open(_) => {}
         }
+        if matches!(connection.transport, Transport::Layered(_)) {
+            return self.read_layered(index);
+        }
         let missing = connection.missing(self.packet_size_max);
         if missing >= READ_BYTES {
             return self.read_large(index, missing);
@@ -29,9 +35,52 @@ impl Worker {
         let mut buffer = mem::take(&mut self.buffer);
         buffer.clear();
         let asked = buffer.capacity();
-        let result = rustix::io::read(&connection.stream, spare_capacity(&mut buffer));
+        let result = rustix::io::read(connection.transport.fd(), spare_capacity(&mut buffer));
         self.take(index, result, asked, &buffer);
         self.buffer = buffer;
+    }
+
+    /// Reads through layers. What a large frame lacks is not read to its place, as it is not yet in the clear.
+    fn read_layered(&mut self, index: u32) {
+        let mut buffer = mem::take(&mut self.buffer);
+        let connection = &mut self.connections[index as usize];
+        if let Transport::Layered(layered) = &mut connection.transport {
+            let (result, asked) = layered.read(&mut self.scratch, &mut buffer);
+            connection.peer = layered.peer();
+            self.take(index, result, asked, &buffer);
+        }
+        self.buffer = buffer;
+        self.settle_layers(index);
+    }
+
+    /// Carries out what the layers have come to, once what they let through is handled.
+    pub(super) fn settle_layers(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if matches!(connection.phase, Phase::Leaving | Phase::Gone) {
+            return;
+        }
+        if connection.transport.owes() {
+            self.owing.push(index);
+        }
+        let Transport::Layered(layered) = &mut connection.transport else { return };
+        let Some(end) = layered.take_end() else { return };
+        let peer = connection.peer;
+        match (&connection.phase, end) {
+            (Phase::Opening, End::Closed) => tracing::debug!(%peer, "gone before a CONNECT"),
+            (Phase::Opening, End::Failed(problem)) => self.turn_away(index, None, &problem),
+            (Phase::Open(key), end) => {
+                let cause = match end {
+                    End::Closed => Cause::ConnectionLost,
+                    End::Failed(problem) => {
+                        report::broken_layer(peer, &problem);
+                        Cause::Io(io::ErrorKind::InvalidData)
+                    }
+                };
+                self.core.lost(*key, index, cause, self.now);
+            }
+            _ => return,
+        }
+        self.begin_close(index, OutBuffer::default(), true);
     }
 
     /// Reads a part of a large frame straight to where it is gathered. Memory for it grows with what has
@@ -42,7 +91,7 @@ impl Worker {
         partial.reserve_exact(missing.min(grown_max));
         let asked = partial.capacity() - partial.len();
         let connection = &mut self.connections[index as usize];
-        let result = rustix::io::read(&connection.stream, spare_capacity(&mut connection.partial));
+        let result = rustix::io::read(connection.transport.fd(), spare_capacity(&mut connection.partial));
         self.take(index, result, asked, &[]);
     }
 
@@ -156,7 +205,29 @@ impl Worker {
 
     /// The first frame, with all that came after it. None if the connection does not go on here.
     fn connect(&mut self, index: u32, frame: Frame<'_>, bytes: &[u8]) -> Option<SessionKey> {
-        match self.core.connect(frame, index, self.now) {
+        let connection = &self.connections[index as usize];
+        let door = &self.neighbours.doors[usize::from(connection.door)].listener;
+        let rewritten;
+        let admitted = match admit(frame, door, &connection.transport) {
+            Admission::AsItIs => frame,
+            Admission::Rewritten(bytes) => {
+                rewritten = bytes;
+                match siskin_proto::frame(&rewritten, u32::MAX) {
+                    Ok(FrameStatus::Complete(frame)) => frame,
+                    // Not what the client wrote in its place: that would be another's name.
+                    Ok(FrameStatus::Incomplete { .. }) | Err(_) => {
+                        self.refuse(index, &[]);
+                        return None;
+                    }
+                }
+            }
+            Admission::Refused { reply, cause, client_id } => {
+                self.turn_away(index, Some(&client_id), &cause);
+                self.refuse(index, &reply);
+                return None;
+            }
+        };
+        match self.core.connect(admitted, index, self.now) {
             Connected::Accepted(key) => {
                 self.connections[index as usize].phase = Phase::Open(key);
                 // At once: a connection that this one takes over has the same key until it is closed.
@@ -194,8 +265,7 @@ impl Worker {
     /// Sends the last bytes to a peer that is not let in.
     fn refuse(&mut self, index: u32, reply: &[u8]) {
         let connection = &mut self.connections[index as usize];
-        // A few bytes are taken by the kernel whole or, from a peer that is gone already, not at all.
-        let _ = io::Write::write(&mut &connection.stream, reply);
+        connection.transport.write_once(reply, &mut self.scratch);
         self.begin_close(index, OutBuffer::default(), true);
     }
 
@@ -215,7 +285,7 @@ impl Worker {
         self.buffer.clear();
         let asked = self.buffer.capacity();
         let connection = &mut self.connections[index as usize];
-        match rustix::io::read(&connection.stream, spare_capacity(&mut self.buffer)) {
+        match rustix::io::read(connection.transport.fd(), spare_capacity(&mut self.buffer)) {
             Ok(0) => {
                 // It may have closed its sending side alone, and still wait for the last bytes.
                 match &mut connection.phase {

@@ -1,13 +1,13 @@
 //! From the core to a socket: one write per connection and turn, and the last bytes of those that end.
 
 use std::mem;
-use std::net::Shutdown;
 
 use mio::{Interest, Token};
 use siskin_core::{Cause, OutBuffer, SessionKey};
 
 use super::Worker;
-use super::connection::{Closing, Phase, Written, write};
+use super::connection::{Closing, Phase};
+use crate::transport::Written;
 
 impl Worker {
     /// Writes what has gathered for the connections of this worker, one system call each.
@@ -17,6 +17,12 @@ impl Worker {
         for (key, index) in &dirty {
             self.write(*key, *index);
         }
+        let mut owing = mem::take(&mut self.owing);
+        for index in owing.drain(..) {
+            self.write_owed(index);
+        }
+        owing.append(&mut self.owing);
+        self.owing = owing;
         // What writing made room for goes out in the next turn, after others had theirs.
         dirty.clear();
         dirty.append(&mut self.dirty);
@@ -29,8 +35,11 @@ impl Worker {
         if connection.session() != Some(key) || connection.is_refused {
             return;
         }
-        let Some(out) = self.core.out(key).filter(|out| !out.is_empty()) else { return };
-        match write(&connection.stream, out) {
+        let Some(out) = self.core.out(key) else { return };
+        if out.is_empty() && !connection.transport.owes() {
+            return;
+        }
+        match connection.transport.write(out, &mut self.scratch) {
             Ok(Written::All) => {
                 connection.answers_unread = 0;
                 let was_paused = mem::replace(&mut connection.is_paused, false);
@@ -45,6 +54,27 @@ impl Worker {
         }
     }
 
+    /// Writes what a connection's layers have to say, unless it went out with packets already.
+    fn write_owed(&mut self, index: u32) {
+        let Some(connection) = self.connections.get_mut(index as usize) else { return };
+        if connection.is_refused || !connection.transport.owes() {
+            return;
+        }
+        match connection.phase {
+            Phase::Open(key) => self.write(key, index),
+            Phase::Opening => {
+                match connection.transport.write(&mut OutBuffer::default(), &mut self.scratch) {
+                    Ok(Written::All) => {}
+                    Ok(Written::Part) => self.owing.push(index),
+                    Ok(Written::Refused) => self.await_room(index),
+                    Err(error) => self.lost(index, Cause::Io(error.kind())),
+                }
+            }
+            // The one writes by itself, the others no more.
+            Phase::Closing(_) | Phase::Leaving | Phase::Gone => {}
+        }
+    }
+
     /// The kernel takes no more for now: it shall say when it does.
     fn await_room(&mut self, index: u32) {
         let connection = &mut self.connections[index as usize];
@@ -54,7 +84,7 @@ impl Worker {
         }
         let both = Interest::READABLE | Interest::WRITABLE;
         let token = Token(index as usize);
-        if let Err(error) = self.poll.registry().reregister(&mut connection.stream, token, both) {
+        if let Err(error) = self.poll.registry().reregister(&mut connection.transport, token, both) {
             self.lost(index, Cause::Io(error.kind()));
         }
     }
@@ -68,7 +98,8 @@ impl Worker {
         match connection.phase {
             Phase::Open(key) => self.dirty.push((key, index)),
             Phase::Closing(_) => self.write_last(index),
-            Phase::Opening | Phase::Leaving | Phase::Gone => {}
+            Phase::Opening => self.owing.push(index),
+            Phase::Leaving | Phase::Gone => {}
         }
     }
 
@@ -91,6 +122,7 @@ impl Worker {
     pub(super) fn begin_close(&mut self, index: u32, out: OutBuffer, lingers: bool) {
         let connection = &mut self.connections[index as usize];
         connection.partial = Vec::new();
+        connection.transport.finish();
         connection.phase = Phase::Closing(Box::new(Closing { out, lingers }));
         self.to_close.set(self.now, index, connection.serial);
         if !connection.is_refused {
@@ -103,14 +135,14 @@ impl Worker {
         let connection = &mut self.connections[index as usize];
         let Phase::Closing(closing) = &mut connection.phase else { return };
         let written = loop {
-            match write(&connection.stream, &mut closing.out) {
+            match connection.transport.write(&mut closing.out, &mut self.scratch) {
                 Ok(Written::Part) => {}
                 written => break written,
             }
         };
         match written {
             Ok(Written::All | Written::Part) if closing.lingers => {
-                if connection.stream.shutdown(Shutdown::Write).is_err() {
+                if connection.transport.shutdown_write().is_err() {
                     return self.forget(index);
                 }
                 // What came before may be waiting unread without another event.

@@ -18,7 +18,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// A broker on a free port of 127.0.0.1.
 pub(crate) fn broker(change: impl FnOnce(&mut Config)) -> Server {
     let mut config = Config { workers: 1, ..Config::default() };
-    config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
+    config.listeners = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()];
     config.limits.sys_interval_s = 0;
     config.store.durability = Durability::Memory;
     // Clients of these tests do not close what the broker has ended.

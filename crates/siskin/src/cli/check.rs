@@ -13,7 +13,11 @@ pub(crate) struct Args {
 
 /// Prints the whole configuration as a file that says the same, or what is wrong with it.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let (written, code) = match args.source.resolve() {
+    let config = args.source.resolve().and_then(|config| match siskin_server::check_files(&config) {
+        Ok(()) => Ok(config),
+        Err(error) => Err(format!("{error}\n")),
+    });
+    let (written, code) = match config {
         Ok(config) => (std::io::stdout().write_all(config.to_toml().as_bytes()), ExitCode::SUCCESS),
         Err(mistakes) => (std::io::stderr().write_all(mistakes.as_bytes()), ExitCode::FAILURE),
     };

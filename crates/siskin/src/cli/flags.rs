@@ -7,7 +7,8 @@ use clap::builder::{TypedValueParser, ValueParser};
 use clap::error::{Error, ErrorKind};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use siskin_server::Config;
-use siskin_server::settings::{Listen, SETTINGS, Setting, Settings, Value};
+use siskin_server::config::{Certificate, ClientCertificates, TLS_PORT, Tls};
+use siskin_server::settings::{Extra, Listen, SETTINGS, Setting, Settings, Value};
 
 /// Where the configuration comes from: a file, flags, or both.
 #[derive(clap::Args)]
@@ -16,13 +17,37 @@ pub(crate) struct Source {
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// Port of the listeners that do not name their own [default: 1883]
+    /// Port of the listeners for plain MQTT that do not name their own [default: 1883]
     #[arg(short, long)]
     port: Option<u16>,
 
     /// Address to listen on, ADDRESS or ADDRESS:PORT; may be repeated [default: 127.0.0.1 and ::1]
     #[arg(long, value_name = "ADDRESS")]
     bind: Vec<Listen>,
+
+    /// Listen for MQTT over TLS on this port too [default with --tls-cert: 8883]
+    #[arg(long, value_name = "PORT", requires = "tls_cert")]
+    tls_port: Option<u16>,
+
+    /// Listen for MQTT over WebSocket on this port too, usually 8083
+    #[arg(long, value_name = "PORT")]
+    ws_port: Option<u16>,
+
+    /// Listen for MQTT over WebSocket over TLS on this port too, usually 8084
+    #[arg(long, value_name = "PORT", requires = "tls_cert")]
+    wss_port: Option<u16>,
+
+    /// PEM file of the server's certificate chain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// PEM file of the certificate's private key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// PEM file of those who sign clients' certificates, which then are required
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
 
     /// Show more in the log; twice for even more
     #[arg(short, long, action = clap::ArgAction::Count, conflicts_with_all = ["quiet", "log-level"])]
@@ -61,6 +86,29 @@ impl Source {
         }
         for listen in self.bind {
             flags.listen(listen);
+        }
+        let mut tls_port = self.tls_port;
+        if let (Some(chain), Some(key)) = (self.tls_cert, self.tls_key) {
+            let client_certificates = match self.tls_ca {
+                Some(_) => ClientCertificates::Required,
+                None => ClientCertificates::Off,
+            };
+            let ca = self.tls_ca.into_iter().collect();
+            let certificates = vec![Certificate { chain, key }];
+            flags.set_tls(Tls { certificates, client_certificates, ca, crl: Vec::new() });
+            if self.wss_port.is_none() {
+                tls_port = tls_port.or(Some(TLS_PORT));
+            }
+        }
+        let ports = [
+            (Extra::Tls, tls_port),
+            (Extra::WebSocket, self.ws_port),
+            (Extra::SecureWebSocket, self.wss_port),
+        ];
+        for (extra, port) in ports {
+            if let Some(port) = port {
+                flags.add(extra, port);
+            }
         }
         Ok(flags.or(file).resolve())
     }

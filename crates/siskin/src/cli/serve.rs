@@ -48,7 +48,8 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
         // Scripts for other brokers send it after a change of the configuration: it must not end us.
-        tracing::warn!("SIGHUP: no setting can be changed while the broker runs; restart it instead");
+        tracing::info!("SIGHUP: certificates are read anew; no setting can be changed while the broker runs");
+        server.reload_tls();
     }
     let first = Instant::now();
     // One who is tired of waiting says so again. What comes right behind the first is its echo: some

@@ -17,7 +17,7 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let mut config = Config { workers: 2, listeners: vec![address], ..Config::default() };
+        let mut config = Config { workers: 2, listeners: vec![address.into()], ..Config::default() };
         config.store.durability = siskin_server::config::Durability::Memory;
         let server = Server::start(config).unwrap();
         let address = server.addresses()[0];
