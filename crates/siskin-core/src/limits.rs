@@ -76,7 +76,7 @@ impl Default for Limits {
         Self {
             packet_size_max: 16 * 1024 * 1024,
             properties_bytes_max: 256 * 1024,
-            inflight_max: 100,
+            inflight_max: 1000,
             receive_maximum: 1024,
             queue_messages_max: 10_000,
             queue_bytes_max: 64 * 1024 * 1024,
