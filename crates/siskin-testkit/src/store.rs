@@ -22,6 +22,7 @@ struct Inner {
     pending: VecDeque<Vec<u8>>,
     last: u64,
     is_manual: bool,
+    is_deaf: bool,
     health: Health,
     fetches: Vec<Fetch>,
     fetched: BTreeMap<u16, Vec<Fetched>>,
@@ -44,6 +45,13 @@ impl SimStore {
         Self::begin(Records::default())
     }
 
+    /// A store that takes everything and keeps nothing.
+    pub fn deaf() -> Arc<Self> {
+        let store = Self::new();
+        store.lock().is_deaf = true;
+        store
+    }
+
     fn begin(records: Records) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Inner {
             safe: records.clone(),
@@ -51,6 +59,7 @@ impl SimStore {
             pending: VecDeque::new(),
             last: 0,
             is_manual: false,
+            is_deaf: false,
             health: Health::Good,
             fetches: Vec::new(),
             fetched: BTreeMap::new(),
@@ -176,6 +185,9 @@ impl Records {
 impl Store for SimStore {
     fn append(&self, _: u16, batch: &mut Batch) -> Ticket {
         let mut inner = self.lock();
+        if inner.is_deaf {
+            batch.clear();
+        }
         if !batch.is_empty() {
             inner.all.apply(batch.bytes());
             inner.pending.push_back(batch.bytes().to_vec());
