@@ -58,8 +58,8 @@ pub(crate) struct Durable {
 #[derive(Debug)]
 pub(crate) struct Promise {
     pub(crate) key: SessionKey,
-    /// On another connection it is void.
-    pub(crate) connection: u32,
+    /// The serial of the connection; on another it is void.
+    pub(crate) connection: u64,
     pub(crate) then: Then,
 }
 
@@ -192,8 +192,14 @@ impl Durable {
 
     /// Hands over what was asked for, behind what it may be about, and takes what has come.
     pub(crate) fn exchange_fetches(&mut self, fetched: &mut Vec<crate::store::Fetched>) {
+        self.send_fetches();
+        let Some(store) = &self.records.store else { return };
+        store.take_fetched(self.worker, fetched);
+    }
+
+    /// Hands over what was asked for.
+    pub(crate) fn send_fetches(&mut self) {
         let Some(store) = &self.records.store else { return };
         self.fetches.drain(..).for_each(|fetch| store.fetch(fetch));
-        store.take_fetched(self.worker, fetched);
     }
 }

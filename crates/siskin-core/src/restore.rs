@@ -1,5 +1,6 @@
 //! From the records of a store back to sessions, retained messages and wills.
 
+use std::cmp::Reverse;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 
@@ -120,7 +121,7 @@ impl Recovered {
         let Self { seed, sessions, retained, wills, mut report } = self;
         let Some((first, _)) = workers.split_first_mut() else { return report };
         let mut formers: Vec<_> = sessions.into_values().collect();
-        formers.sort_unstable_by_key(|former| former.head.as_ref().map(|head| head.record));
+        formers.sort_unstable_by_key(|former| Reverse(former.head.as_ref().map(|head| head.record)));
         if seed.is_none() {
             let record = first.durable().next_id();
             first.durable().batch().put(record, 1, |out| write_node(out, shared.seed));
@@ -135,7 +136,7 @@ impl Recovered {
                 continue;
             };
             if shared.registry.owner(&head.client_id).is_some() {
-                // Two sessions of one client cannot be; the older is the one that was not ended properly.
+                // Two sessions of one client cannot be; the older, which comes later here, was not ended properly.
                 former.give_up(workers[0].durable().batch());
                 continue;
             }
@@ -165,13 +166,15 @@ impl Recovered {
     }
 
     fn add_message(&mut self, id: RecordId, record: &MessageRecord<'_>, held: &[Held]) {
-        let parts = Parts { record: Some(id), ..record.parts };
+        let retained = Parts { record: Some(id), ..record.parts };
+        // How long it is retained is nothing to those who wait for it.
+        let parts = Parts { kept_until: None, ..retained };
         let mut message: Option<Arc<Message>> = None;
         let mut keep = || Arc::clone(message.get_or_insert_with(|| Arc::new(Message::new(parts, None))));
         let first = u32::from(record.is_retained);
         for Held { reference, note } in held {
             if *reference < first {
-                self.retained.push(keep());
+                self.retained.push(Arc::new(Message::new(retained, None)));
                 continue;
             }
             let receiver = record.receivers.get((reference - first) as usize);

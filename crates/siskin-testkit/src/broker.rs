@@ -96,6 +96,11 @@ impl Broker {
         Self(Rc::new(RefCell::new(Inner::start(workers, limits, None, START))))
     }
 
+    /// A broker that starts on what is in `store` already.
+    pub fn on(store: Arc<SimStore>, workers: u16, limits: Limits) -> Self {
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(store), START))))
+    }
+
     /// The store.
     pub fn store(&self) -> Arc<SimStore> {
         self.0.borrow().store.clone().expect("a broker with a store")
@@ -109,9 +114,15 @@ impl Broker {
     /// Kills the broker without a word and starts it again on what its store has safe, and on `more` batches that
     /// were not: every connection is gone.
     pub fn crash(&self, more: usize) {
+        let workers = self.0.borrow().shared.workers();
+        self.crash_to(workers, more);
+    }
+
+    /// The same, and the broker that starts again has `workers` workers.
+    pub fn crash_to(&self, workers: u16, more: usize) {
         let mut inner = self.0.borrow_mut();
         let store = inner.store.as_ref().expect("a broker with a store").crash(more);
-        let (workers, limits) = (inner.shared.workers(), inner.shared.limits().clone());
+        let limits = inner.shared.limits().clone();
         let mut lines = std::mem::take(&mut inner.lines);
         lines
             .iter_mut()
@@ -142,6 +153,16 @@ impl Broker {
         };
         inner.lines.push(line);
         Client { broker: self.clone(), line: inner.lines.len() - 1, version }
+    }
+
+    /// A new transport to which the broker's driver gives the number of the one that `ended` had.
+    pub fn open_in_place_of(&self, ended: Client, version: Version) -> Client {
+        assert!(ended.end().is_some(), "a number is given anew when its transport is gone");
+        let mut inner = self.0.borrow_mut();
+        let line = inner.lines.pop().filter(|_| ended.line == inner.lines.len());
+        assert!(line.is_some(), "only the last transport can be replaced");
+        drop(inner);
+        Client { version, ..self.open(version) }
     }
 
     /// A client that is connected with clean start.
@@ -274,11 +295,28 @@ impl Inner {
         self.settle();
     }
 
+    /// Reads what the clients sent while too much was promised to them.
+    fn read_on(&mut self) -> bool {
+        let mut has_read = false;
+        for line in 0..self.lines.len() {
+            while self.lines[line].end.is_none()
+                && !self.lines[line].inbound.is_empty()
+                && self.take_frame(line)
+            {
+                has_read = true;
+            }
+        }
+        has_read
+    }
+
     /// Handles one whole frame of what the client has sent; false if there is none.
     fn take_frame(&mut self, line: usize) -> bool {
         let (index, key) = (self.lines[line].worker, self.lines[line].key);
         let (now, limit) = (self.now, self.shared.limits().packet_size_max);
         let worker = &mut self.workers[index];
+        if key.is_some_and(|key| worker.is_ahead(key)) {
+            return false;
+        }
         let inbound = std::mem::take(&mut self.lines[line].inbound);
         let mut used = 0;
         match frame(&inbound, limit) {
@@ -290,7 +328,8 @@ impl Inner {
                 Some(key) => {
                     used = frame.len;
                     if worker.handle(key, frame, now).is_err() {
-                        self.settle();
+                        self.lines[line].inbound.clear();
+                        self.close();
                         return false;
                     }
                 }
@@ -315,7 +354,7 @@ impl Inner {
                         self.lines[line].end = Some(Cause::Malformed(error));
                     }
                 }
-                self.settle();
+                self.close();
                 return false;
             }
         }
@@ -334,6 +373,7 @@ impl Inner {
                 has_moved |= self.flush(index);
             }
             self.close();
+            has_moved |= self.read_on();
             if !has_moved {
                 break;
             }
@@ -428,6 +468,17 @@ impl Client {
         change: impl FnOnce(&mut Connect<'a>),
         properties: &[Property<'_>],
     ) -> Received {
+        self.send_connect(client_id, change, properties);
+        self.receive()
+    }
+
+    /// Sends such a CONNECT and takes no answer.
+    pub fn send_connect<'a>(
+        &mut self,
+        client_id: &'a str,
+        change: impl FnOnce(&mut Connect<'a>),
+        properties: &[Property<'_>],
+    ) {
         let mut connect = Connect {
             version: self.version,
             clean_start: true,
@@ -442,16 +493,21 @@ impl Client {
         change(&mut connect);
         let properties = buffer(properties);
         self.send(&Packet::Connect(Connect { properties: properties.as_properties(), ..connect }));
-        self.receive()
     }
 
     /// Connects to a session that lasts; says whether there was one.
     pub fn connect_persistent(&mut self, client_id: &str) -> bool {
-        let expiry = [Property::SessionExpiryInterval(u32::MAX)];
-        let properties: &[_] = if self.version.is_v5() { &expiry } else { &[] };
-        let connack = self.connect(client_id, |connect| connect.clean_start = false, properties);
+        self.send_connect_persistent(client_id);
+        let connack = self.receive();
         assert_eq!(connack.reason(), Reason::Success);
         connack.session_present()
+    }
+
+    /// Sends a CONNECT to a session that lasts and takes no answer.
+    pub fn send_connect_persistent(&mut self, client_id: &str) {
+        let expiry = [Property::SessionExpiryInterval(u32::MAX)];
+        let properties: &[_] = if self.version.is_v5() { &expiry } else { &[] };
+        self.send_connect(client_id, |connect| connect.clean_start = false, properties);
     }
 
     /// The next packet that came, if any.
@@ -543,6 +599,9 @@ impl Client {
 
     /// The transport breaks.
     pub fn cut(&self) {
+        if self.end().is_some() {
+            return;
+        }
         let mut inner = self.broker.0.borrow_mut();
         let (worker, key, now) = (inner.lines[self.line].worker, inner.lines[self.line].key, inner.now);
         if let Some(key) = key {

@@ -3,7 +3,7 @@
 //! It takes what it is told literally: a release of what is not held, or a record put under an id that means
 //! something else, ends the test.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,6 +26,8 @@ struct Inner {
     health: Health,
     fetches: Vec<Fetch>,
     fetched: BTreeMap<u16, Vec<Fetched>>,
+    /// Records that can no longer be read.
+    spoilt: BTreeSet<RecordId>,
 }
 
 /// Live records, by id.
@@ -63,6 +65,7 @@ impl SimStore {
             health: Health::Good,
             fetches: Vec::new(),
             fetched: BTreeMap::new(),
+            spoilt: BTreeSet::new(),
         })))
     }
 
@@ -86,6 +89,21 @@ impl SimStore {
     /// Says this of itself from now on.
     pub fn set_health(&self, health: Health) {
         self.lock().health = health;
+    }
+
+    /// What lies on the device for records whose body holds `bytes` can no longer be read; says how many.
+    pub fn spoil(&self, bytes: &[u8]) -> usize {
+        let mut inner = self.lock();
+        let holds = |entry: &Entry| entry.body.windows(bytes.len()).any(|window| window == bytes);
+        let spoilt: Vec<_> =
+            inner.all.0.iter().filter(|(_, entry)| holds(entry)).map(|(id, _)| *id).collect();
+        inner.spoilt.extend(&spoilt);
+        spoilt.len()
+    }
+
+    /// Bodies that were asked for and not fetched yet.
+    pub fn fetching(&self) -> usize {
+        self.lock().fetches.iter().map(|fetch| fetch.ids.len()).sum()
     }
 
     /// Batches that are not safe.
@@ -113,6 +131,11 @@ impl SimStore {
             take(Live { id: *id, body: &entry.body, held: &held });
         }
         inner.all.0.keys().next_back().map_or(0, |id| id.get())
+    }
+
+    /// How many records are live, the broker's own included.
+    pub fn records(&self) -> usize {
+        self.lock().all.0.len()
     }
 
     /// The live records as text, without those that are there in every broker at rest: its own, sessions and
@@ -149,7 +172,8 @@ impl Inner {
         let fetches = std::mem::take(&mut self.fetches);
         let has_fetched = !fetches.is_empty();
         for Fetch { session, ids } in fetches {
-            let body = |id: RecordId| (id, self.all.0.get(&id).map(|entry| entry.body.clone()));
+            let readable = |id: &RecordId| self.all.0.get(id).filter(|_| !self.spoilt.contains(id));
+            let body = |id: RecordId| (id, readable(&id).map(|entry| entry.body.clone()));
             let bodies = ids.into_iter().map(body).collect();
             self.fetched.entry(session.worker()).or_default().push(Fetched { session, bodies });
         }

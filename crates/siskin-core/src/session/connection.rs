@@ -10,8 +10,10 @@ use crate::turn::Turn;
 /// One life of a transport, from CONNECT to its end.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// The driver's number of the transport.
+    /// The driver's number of the transport, which it gives to another when this one is gone.
     pub(crate) number: u32,
+    /// Which of the worker's connections it is, by which promises know it.
+    pub(crate) serial: u64,
     pub(crate) version: Version,
     /// Whether it is on the turn's dirty list.
     pub(crate) is_dirty: bool,

@@ -38,8 +38,9 @@ impl Session {
         let retain = grant.retain_as_published && offered.parts.retain;
         // [MQTT5 4.6.0-5] Where QoS 0 is queued too, none may overtake those that wait.
         let may_wait = turn.limits.queue_qos0 && (self.connection.is_none() || !self.queue.is_empty());
+        let mut reference = grant.reference;
         if qos == Qos::AtMostOnce
-            && let (Some(record), Some(reference)) = (offered.parts.record, grant.reference)
+            && let (Some(record), Some(reference)) = (offered.parts.record, reference.take())
         {
             turn.durable.batch().release(record, reference.number());
         }
@@ -53,14 +54,14 @@ impl Session {
             && self.connection.as_ref().is_some_and(|connection| !connection.is_full(turn));
         // What comes by a group may have to move to another member at any time.
         let may_leave = !ready && grant.shared.is_none() && self.queue.is_heavy(&turn.limits);
-        let body = match (offered.parts.record, grant.reference) {
+        let body = match (offered.parts.record, reference) {
             (Some(record), Some(_)) if may_leave => {
                 let bytes = offered.parts.size().try_into().unwrap_or(u32::MAX);
                 Body::Stored { record, bytes }
             }
             _ => Body::Kept(Arc::clone(offered.keep())),
         };
-        let delivery = Delivery { body, qos, retain, extra, reference: grant.reference };
+        let delivery = Delivery { body, qos, retain, extra, reference };
         if ready {
             self.send(turn, delivery, offered, now);
         } else {
@@ -129,7 +130,7 @@ impl Session {
                 if must_wait {
                     connection.promises += 1;
                     connection.delivers_promised += 1;
-                    let (key, connection) = (self.key, connection.number);
+                    let (key, connection) = (self.key, connection.serial);
                     turn.durable.promise(Promise { key, connection, then: Then::Deliver(id) });
                 }
                 turn.count_stored(&delivery);

@@ -194,9 +194,10 @@ impl Queue {
     pub(crate) fn restore(&mut self, record: RecordId, message: Arc<Message>) {
         let place = self.place_of(record);
         if let Some(delivery) = place.and_then(|place| self.deliveries.get_mut(place)) {
-            self.bytes = (self.bytes + message.size() as u64).saturating_sub(delivery.size() as u64);
+            self.bytes -= delivery.size() as u64;
             self.kept_bytes += message.size() as u64;
             delivery.body = Body::Kept(message);
+            self.bytes += delivery.size() as u64;
         }
     }
 

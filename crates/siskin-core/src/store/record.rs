@@ -182,7 +182,7 @@ impl<'a> Record<'a> {
             SUBSCRIPTION => Self::Subscription(SubscriptionRecord {
                 session: reader.id()?,
                 options: options(reader.u8()?)?,
-                id: NonZeroU32::new(reader.u32()?),
+                id: reader.subscription_id()?,
                 filter: reader.filter()?,
             }),
             MESSAGE => Self::Message(reader.message()?),
@@ -379,7 +379,7 @@ impl<'a> Reader<'a> {
         let mut subscription_ids = Vec::new();
         if flags & HAS_IDS != 0 {
             for _ in 0..self.u32()? {
-                subscription_ids.push(self.u32()?);
+                subscription_ids.push(self.subscription_id()?.ok_or(Damaged)?.get());
             }
         }
         let share = if flags & HAS_SHARE == 0 { None } else { Some(self.text()?.into()) };
@@ -420,6 +420,12 @@ impl<'a> Reader<'a> {
 
     fn id(&mut self) -> Result<RecordId, Damaged> {
         RecordId::new(read_varint(&mut self.0)?).ok_or(Damaged)
+    }
+
+    /// A subscription identifier, 0 for none. A larger one would not fit into a packet.
+    fn subscription_id(&mut self) -> Result<Option<NonZeroU32>, Damaged> {
+        let id = self.u32()?;
+        if id > SUBSCRIPTION_ID_MAX { Err(Damaged) } else { Ok(NonZeroU32::new(id)) }
     }
 
     fn moment(&mut self) -> Result<Option<Now>, Damaged> {
@@ -515,6 +521,9 @@ const HAS_EXPIRY: u8 = 0b0010_0000;
 const HAS_KEPT_UNTIL: u8 = 0b0100_0000;
 const HAS_IDS: u8 = 0b0000_1000;
 const HAS_SHARE: u8 = 0b0001_0000;
+
+/// The largest that four bytes of 7 bits hold. [MQTT5 1.5.5-1]
+const SUBSCRIPTION_ID_MAX: u32 = 268_435_455;
 
 const NO_LOCAL: u8 = 0b0000_0100;
 const RETAIN_AS_PUBLISHED: u8 = 0b0000_1000;

@@ -110,7 +110,7 @@ impl Worker {
         if let Some(connection) = connection {
             connection.promises += 1;
             connection.subacks_promised += u32::from(matches!(then, Then::Answer(PacketKind::SubAck, _)));
-            let connection = connection.number;
+            let connection = connection.serial;
             self.turn.durable.promise(Promise { key, connection, then });
         }
         Ok(())
@@ -123,18 +123,20 @@ impl Worker {
             return;
         }
         self.turn.durable.flush();
-        while let Some(promises) = self.turn.durable.take_kept() {
-            for Promise { key, connection, then } in promises {
-                self.keep_promise(key, connection, &then, now);
-            }
-        }
         let mut fetched = Vec::new();
         self.turn.durable.exchange_fetches(&mut fetched);
         for fetched in fetched {
             self.take_fetched(fetched, now);
         }
-        // Promises that were kept may have set more on its way.
         self.turn.durable.flush();
+        while let Some(promises) = self.turn.durable.take_kept() {
+            for Promise { key, connection, then } in promises {
+                self.keep_promise(key, connection, &then, now);
+            }
+            // A promise that was kept may have led to others, and some of these may wait for nothing new.
+            self.turn.durable.flush();
+        }
+        self.turn.durable.send_fetches();
     }
 
     /// Whether so much is promised to the client of session `key` that it should not be read for now.
@@ -150,9 +152,9 @@ impl Worker {
         })
     }
 
-    fn keep_promise(&mut self, key: SessionKey, number: u32, then: &Then, now: Now) {
+    fn keep_promise(&mut self, key: SessionKey, serial: u64, then: &Then, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        let Some(connection) = session.connection.as_deref_mut().filter(|c| c.number == number) else {
+        let Some(connection) = session.connection.as_deref_mut().filter(|c| c.serial == serial) else {
             return;
         };
         connection.promises -= 1;
@@ -224,7 +226,8 @@ impl Worker {
                 _ => None,
             });
             if let Some(message) = message {
-                let parts = Parts { record: Some(record), received_at: now, ..message.parts };
+                let parts =
+                    Parts { record: Some(record), received_at: now, kept_until: None, ..message.parts };
                 session.queue.restore(record, Arc::new(Message::new(parts, None)));
             } else if let Some(delivery) = session.queue.take_unreadable(record) {
                 self.turn.release(&delivery);

@@ -80,6 +80,15 @@ struct Terms {
     told: PropertiesBuf,
 }
 
+/// What a CONNECT has come to.
+struct Opening {
+    /// The driver's number of the transport.
+    connection: u32,
+    session_present: bool,
+    /// Whether its CONNACK promises what is not safe yet.
+    must_wait: bool,
+}
+
 impl Worker {
     /// The first frame of a new transport, which its driver calls `connection`.
     pub fn connect(&mut self, frame: Frame<'_>, connection: u32, now: Now) -> Connected {
@@ -106,7 +115,8 @@ impl Worker {
             return self.refuse(&connect, Reason::PacketTooLarge);
         }
         let is_lasting = terms.expiry_s > 0 && self.turn.durable.is_on();
-        if is_lasting && !self.turn.durable.health().may_promise() {
+        let may_promise = self.turn.durable.health().may_promise();
+        if is_lasting && !may_promise {
             return self.refuse(&connect, Reason::ServerUnavailable);
         }
         let next = self.sessions.next_key();
@@ -116,6 +126,11 @@ impl Worker {
         {
             return Connected::Elsewhere { worker: owner.worker() };
         }
+        // That a session is over is a promise too: it must not come back.
+        let had_lasted = owner.and_then(|key| self.sessions.get(key)).is_some_and(|s| s.lasting.is_some());
+        if had_lasted && !may_promise {
+            return self.refuse(&connect, Reason::ServerUnavailable);
+        }
         let stats = Arc::clone(&self.turn.stats);
         stats.packets_received[PacketKind::Connect as usize].add(1);
         stats.bytes_received.add(frame.len as u64);
@@ -124,7 +139,10 @@ impl Worker {
             Some(key) if session_present => key,
             _ => self.begin_session(&client_id, connect.version, is_lasting),
         };
-        self.open(key, &connect, &terms, connection, session_present, now);
+        // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
+        let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
+        let must_wait = is_lasting || had_lasted || has_kept_will && may_promise;
+        self.open(key, &connect, &terms, Opening { connection, session_present, must_wait }, now);
         Connected::Accepted(key)
     }
 
@@ -215,35 +233,27 @@ impl Worker {
     }
 
     /// Joins the transport to its session and answers.
-    fn open(
-        &mut self,
-        key: SessionKey,
-        connect: &Connect<'_>,
-        terms: &Terms,
-        number: u32,
-        session_present: bool,
-        now: Now,
-    ) {
+    fn open(&mut self, key: SessionKey, connect: &Connect<'_>, terms: &Terms, opening: Opening, now: Now) {
+        let Opening { connection: number, session_present, must_wait } = opening;
         let limits = &self.turn.limits;
         let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
         let properties = &connect.properties;
         let outbound = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_alias_max_out);
         // 3.x has no Receive Maximum: all ids may be open. [MQTT5 4.9.0-1]
         let window = if connect.version.is_v5() { limits.receive_maximum } else { u16::MAX };
+        self.serial += 1;
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.version = connect.version;
         session.expiry_s = terms.expiry_s;
         session.will = connect.will.as_ref().map(|will| Box::new(StoredWill::new(will)));
-        // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
-        let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
-        let waits = session.lasting.is_some() || has_kept_will && self.turn.durable.health().may_promise();
         session.sender.connected(terms.receive_maximum.min(limits.inflight_max));
         session.receiver.connected(window);
         let mut connection = Box::new(Connection {
             number,
+            serial: self.serial,
             version: connect.version,
             is_dirty: false,
-            is_corked: waits,
+            is_corked: must_wait,
             promises: 0,
             subacks_promised: 0,
             delivers_promised: 0,
@@ -264,10 +274,10 @@ impl Worker {
         let client_id = Arc::clone(&session.client_id);
         keep_will(&mut self.turn, session, None);
         keep_session(&mut self.turn, session, None);
-        if waits {
+        if must_wait {
             // [MQTT-3.2.0-1] Nothing goes out before the CONNACK, and that not before what it promises is safe.
             connection.promises += 1;
-            self.turn.durable.promise(Promise { key, connection: number, then: Then::Open });
+            self.turn.durable.promise(Promise { key, connection: self.serial, then: Then::Open });
         }
         session.connection = Some(connection);
         self.connections += 1;

@@ -52,6 +52,8 @@ pub struct Worker {
     /// Wills that outlived their sessions and the process, to be published at the first tick.
     pub(crate) wills: Vec<(StoredWill, Publisher)>,
     connections: usize,
+    /// Of the connection that was accepted last.
+    serial: u64,
     /// The work of the whole broker that happens to be done by the first worker.
     system: Option<System>,
 }
@@ -70,6 +72,7 @@ impl Worker {
             mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
             wills: Vec::new(),
             connections: 0,
+            serial: 0,
             system: (index == 0).then(|| System::new(&shared.limits, now)),
             shared,
         }
@@ -247,6 +250,9 @@ impl Worker {
                 let Some(connection) = session.connection.as_deref() else { return };
                 let allowed_ms = connection.silence_ms_max;
                 let until = connection.received_at.plus_ms(allowed_ms);
+                // Who is not read for what is promised to it may well have sent something.
+                let until = if self.is_ahead(key) { now.plus_ms(allowed_ms) } else { until };
+                let Some(session) = self.sessions.get_mut(key) else { return };
                 if until > now {
                     self.wheel.arm(key, &mut session.due, Timer::KeepAlive, until);
                 } else {

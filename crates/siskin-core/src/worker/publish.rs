@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use siskin_proto::delivery::Arrival;
-use siskin_proto::{Properties, PropertiesBuf, Property, Publish, Qos, Reason, TopicFilter};
+use siskin_proto::{PacketId, Properties, PropertiesBuf, Property, Publish, Qos, Reason, TopicFilter};
 
 use super::{Mail, Worker};
 use crate::cause::{Cause, Violation, unsafe_reason};
@@ -60,11 +60,17 @@ impl Worker {
         let topic = self.topic(key, publish)?;
         self.turn.durable.take_touched();
         let reason = match self.admit(key, publish)? {
-            Admitted::New => self.publish_from(key, &topic, publish, now)?,
-            Admitted::Again => Reason::Success,
-            Admitted::NotSafe(health) => unsafe_reason(health),
+            Admitted::New => self.publish_from(key, &topic, publish, now),
+            Admitted::Again => Ok(Reason::Success),
+            Admitted::NotSafe(health) => self.refuse_unsafe(key, health),
         };
-        self.acknowledge(key, publish, reason)
+        // [MQTT5 4.3.3-9] Not taken over: the same id may bring it again, also on another connection.
+        if let (Qos::ExactlyOnce, Some(id)) = (publish.qos, publish.packet_id)
+            && reason.as_ref().map_or(true, |reason| reason.is_error())
+        {
+            self.forget_received(key, id);
+        }
+        self.acknowledge(key, publish, reason?)
     }
 
     /// Checks what a decoder cannot know.
@@ -122,17 +128,30 @@ impl Worker {
         let Some(lasting) = session.lasting.as_deref_mut() else { return Ok(Admitted::New) };
         let health = self.turn.durable.health();
         if !health.may_promise() {
-            return if session.version.is_v5() {
-                Ok(Admitted::NotSafe(health))
-            } else {
-                Err(Cause::NotSafe(health))
-            };
+            return Ok(Admitted::NotSafe(health));
         }
         let record = self.turn.durable.next_id();
         let owner = lasting.record;
         self.turn.durable.owed().put(record, 1, |out| record::write_received(out, owner, id));
         lasting.received.insert(id, record);
         Ok(Admitted::New)
+    }
+
+    /// Says no to a message that cannot be made safe: with a reason, or by the end of the connection where the
+    /// client's version has none.
+    fn refuse_unsafe(&self, key: SessionKey, health: Health) -> Result<Reason, Cause> {
+        let is_told = self.sessions.get(key).is_some_and(|session| session.version.is_v5());
+        if is_told { Ok(unsafe_reason(health)) } else { Err(Cause::NotSafe(health)) }
+    }
+
+    /// A QoS 2 id that was just opened is free again.
+    fn forget_received(&mut self, key: SessionKey, id: PacketId) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.receiver.release(id);
+        let lasting = session.lasting.as_deref_mut();
+        if let Some(record) = lasting.and_then(|lasting| lasting.received.remove(&id)) {
+            self.turn.durable.batch().release(record, 0);
+        }
     }
 
     fn publish_from(
@@ -163,8 +182,8 @@ impl Worker {
             record: None,
         };
         let health = self.turn.durable.health();
-        if !health.may_promise() && is_promised && self.would_last(&parts) {
-            return if may_refuse { Ok(unsafe_reason(health)) } else { Err(Cause::NotSafe(health)) };
+        if !health.may_promise() && is_promised && self.would_last(&parts, key) {
+            return self.refuse_unsafe(key, health);
         }
         Ok(match self.publish(Some(key), parts, None, may_refuse, now) {
             Published::Routed => Reason::Success,
@@ -174,8 +193,12 @@ impl Worker {
     }
 
     /// Whether a message is one for the store.
-    fn would_last(&mut self, parts: &Parts<'_>) -> bool {
-        parts.retain || !self.routes.route(&self.shared, parts.topic).lasting.is_empty()
+    fn would_last(&mut self, parts: &Parts<'_>, from: SessionKey) -> bool {
+        if parts.retain {
+            return true;
+        }
+        let cached = self.routes.route(&self.shared, parts.topic);
+        !cached.lasting.is_empty() && !Receivers::of(cached, parts, Some(from)).records.is_empty()
     }
 
     /// Retains `parts` of session `from` if they say so, and routes them. Only if it `may_refuse` is a message that cannot
@@ -346,19 +369,12 @@ impl Worker {
             // Nothing is said, but who sends faster than the disk takes is to be slowed.
             return if touched { self.promise(key, Then::Nothing) } else { Ok(()) };
         };
-        let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
+        let Some(session) = self.sessions.get(key) else { return Ok(()) };
         if publish.qos != Qos::ExactlyOnce {
             return self.say(key, Then::PubAck(packet_id, reason), touched);
         }
-        if reason.is_error() {
-            session.receiver.release(packet_id); // [MQTT5 4.3.3-9]
-            let lasting = session.lasting.as_deref_mut();
-            if let Some(record) = lasting.and_then(|lasting| lasting.received.remove(&packet_id)) {
-                self.turn.durable.batch().release(record, 0);
-            }
-        }
-        // A repeated message may come before the first was safe.
-        let must_wait = touched || session.lasting.is_some();
+        // A repeated message may come before the first was safe. A refusal promises nothing.
+        let must_wait = !reason.is_error() && (touched || session.lasting.is_some());
         self.say(key, Then::PubRec(packet_id, reason), must_wait)
     }
 
@@ -408,10 +424,12 @@ fn retain(
         // [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]
         let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
         let old = retained.remove(offered.parts.topic);
-        drop(retained);
         if let Some(record) = old.as_ref().and_then(|old| old.record()) {
+            // Before another worker can put the next, lest a crash in between bring this one back instead.
             turn.durable.owed().release(record, RETAINED);
+            turn.durable.flush();
         }
+        drop(retained);
         return true;
     }
     let message = offered.keep_retained(turn.limits.retained_expiry_s, now);

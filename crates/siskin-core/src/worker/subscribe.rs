@@ -60,7 +60,9 @@ impl Worker {
         let answer = SubAck { packet_id, properties, reasons };
         // [MQTT5 3.9.2-1]
         let short = SubAck { properties: Properties::EMPTY, ..answer.clone() };
-        self.answer_safely(key, &[Packet::SubAck(answer), Packet::SubAck(short)], is_lasting)?;
+        // A refusal promises nothing.
+        let must_wait = is_lasting && short.reasons.iter().any(|reason| !reason.is_error());
+        self.answer_safely(key, &[Packet::SubAck(answer), Packet::SubAck(short)], must_wait)?;
         if let Some(session) = self.sessions.get_mut(key) {
             session.pump(&mut self.turn, &self.shared.retained, now);
         }
@@ -200,7 +202,8 @@ impl Worker {
             reasons.push(Reason::Success);
         }
         self.turn.stats.unsubscribes.add(1);
-        let must_wait = session.lasting.is_some();
+        // What was not there needs no record to be gone.
+        let must_wait = session.lasting.is_some() && reasons.contains(&Reason::Success);
         let (packet_id, properties) = (unsubscribe.packet_id, Properties::EMPTY);
         let answer = Packet::UnsubAck(UnsubAck { packet_id, properties, reasons });
         self.answer_safely(key, &[answer], must_wait)
