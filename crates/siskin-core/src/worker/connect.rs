@@ -81,6 +81,7 @@ struct Terms {
 }
 
 /// What a CONNECT has come to.
+#[derive(Clone, Copy)]
 struct Opening {
     /// The driver's number of the transport.
     connection: u32,
