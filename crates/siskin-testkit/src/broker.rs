@@ -374,6 +374,7 @@ impl Inner {
             }
             self.close();
             has_moved |= self.read_on();
+            has_moved |= self.store.as_ref().is_some_and(|store| store.has_fetched());
             if !has_moved {
                 break;
             }

@@ -106,6 +106,11 @@ impl SimStore {
         self.lock().fetches.iter().map(|fetch| fetch.ids.len()).sum()
     }
 
+    /// Whether bodies were fetched that nobody has taken yet.
+    pub fn has_fetched(&self) -> bool {
+        self.lock().fetched.values().any(|fetched| !fetched.is_empty())
+    }
+
     /// Batches that are not safe.
     pub fn pending(&self) -> usize {
         self.lock().pending.len()

@@ -10,7 +10,7 @@ mod client;
 mod disk;
 mod ledger;
 mod link;
-mod random;
+pub mod random;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -331,6 +331,10 @@ impl World {
             self.clients[client].receive(&down, &mut self.links, &mut self.ledger);
             self.unblock(link);
             has_moved |= self.clients[client].acknowledge_all(&mut self.links);
+        }
+        if self.store.as_ref().is_some_and(|store| store.has_fetched()) {
+            self.flush();
+            has_moved = true;
         }
         has_moved
     }
