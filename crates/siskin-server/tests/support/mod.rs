@@ -1,5 +1,10 @@
 //! A client of few words: whole packets in and out of a real socket, with a time limit on everything.
 
+#![allow(dead_code, reason = "each file of tests uses its part")]
+
+pub(crate) mod pki;
+pub(crate) mod web;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -27,8 +32,20 @@ pub(crate) fn broker(change: impl FnOnce(&mut Config)) -> Server {
     Server::start(config).unwrap()
 }
 
-pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+/// A transport to a listener that gives up when it waits for too long.
+pub(crate) fn dial(address: SocketAddr) -> TcpStream {
+    patient(TcpStream::connect(address).unwrap())
+}
+
+fn patient(stream: TcpStream) -> TcpStream {
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.set_nodelay(true).unwrap();
+    stream
+}
+
+pub(crate) struct Client<S = TcpStream> {
+    pub(crate) stream: S,
     version: Version,
     unread: Vec<u8>,
 }
@@ -53,11 +70,7 @@ impl Client {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         change(&socket);
         socket.connect(&server.addresses()[0].into()).unwrap();
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        stream.set_nodelay(true).unwrap();
-        Self { stream, version: Version::V5, unread: Vec::new() }
+        Self::over(patient(TcpStream::from(socket)))
     }
 
     /// A 5.0 client with a new session.
@@ -67,6 +80,18 @@ impl Client {
 
     pub(crate) fn connect_as(server: &Server, connect: &Connect<'_>) -> Self {
         Self::open(server).connected(connect)
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    /// A client on a transport of any kind, without CONNECT.
+    pub(crate) fn over(stream: S) -> Self {
+        Self { stream, version: Version::V5, unread: Vec::new() }
+    }
+
+    /// A 5.0 client with a new session, on a transport of any kind.
+    pub(crate) fn connect_over(stream: S, client_id: &str) -> Self {
+        Self::over(stream).connected(&connect_packet(client_id, Version::V5))
     }
 
     pub(crate) fn connected(mut self, connect: &Connect<'_>) -> Self {

@@ -114,7 +114,8 @@ impl Watch {
             let what = if expiry.is_certificate { "certificate" } else { "revocation list" };
             match days {
                 ..0 => tracing::warn!("{name}: the {what} in {path} has expired"),
-                days => tracing::warn!("{name}: the {what} in {path} expires in {} days", days + 1),
+                0 => tracing::warn!("{name}: the {what} in {path} expires within a day"),
+                days => tracing::warn!("{name}: the {what} in {path} expires in {days} days"),
             }
         }
     }

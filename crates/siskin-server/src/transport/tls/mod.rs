@@ -18,11 +18,13 @@ pub(crate) use identity::{identity, is_usable};
 
 pub(super) struct Tls {
     connection: UnbufferedServerConnection,
+    /// It is not to be asked anything any more: rustls may panic if it is.
+    has_failed: bool,
 }
 
 impl Tls {
     pub(super) fn new(config: Arc<ServerConfig>) -> Result<Self, rustls::Error> {
-        Ok(Self { connection: UnbufferedServerConnection::new(config)? })
+        Ok(Self { connection: UnbufferedServerConnection::new(config)?, has_failed: false })
     }
 
     /// Appends to `plain` what the whole records in `wire` hold, to `answers` what the handshake says to
@@ -36,7 +38,7 @@ impl Tls {
     ) -> Option<End> {
         let mut from = 0;
         let mut end = None;
-        loop {
+        while !self.has_failed {
             let UnbufferedStatus { discard, state, .. } =
                 self.connection.process_tls_records(&mut wire[from..]);
             let goes_on = match state {
@@ -58,25 +60,37 @@ impl Tls {
                     end = Some(End::Closed);
                     true
                 }
-                // One more round, for the alert.
-                Err(error) if end.is_none() => {
+                Err(error) => {
+                    self.has_failed = true;
                     end = Some(End::Failed(failure(&error)));
-                    true
+                    false
                 }
-                _ => false,
+                Ok(_) => false,
             };
             from += discard;
             if !goes_on {
                 break;
             }
         }
-        if wire.len() - from > UNDECODED_BYTES_MAX {
-            end = end.or_else(|| Some(End::Failed("TLS: a handshake message is too long".to_owned())));
+        if self.has_failed {
+            self.put_alert(&mut wire[from..], answers);
+        } else if wire.len() - from > UNDECODED_BYTES_MAX {
+            self.has_failed = true;
+            end = Some(End::Failed("TLS: a handshake message is too long".to_owned()));
         }
         if end.is_none() {
             undecoded.extend_from_slice(&wire[from..]);
         }
         end
+    }
+
+    /// Appends what the peer is told of a failure. Only what is queued may be asked for.
+    fn put_alert(&mut self, rest: &mut [u8], answers: &mut Vec<u8>) {
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(rest);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
+            put_handshake(answers, |room| data.encode(room));
+        }
     }
 
     /// Appends records of `plain` to `wire`; after the last also that nothing more comes. `undecoded` is
@@ -88,6 +102,10 @@ impl Tls {
         wire: &mut Vec<u8>,
         is_last: bool,
     ) {
+        // Nobody is let in before the handshake is over, and nobody stays after an error.
+        if self.has_failed || self.connection.is_handshaking() || (plain.is_empty() && !is_last) {
+            return;
+        }
         loop {
             let UnbufferedStatus { discard, state, .. } = self.connection.process_tls_records(undecoded);
             let goes_on = match state {
@@ -109,8 +127,11 @@ impl Tls {
                     }
                     false
                 }
-                // Nobody is let in before the handshake is over, and nobody stays after an error.
-                _ => false,
+                Err(_) => {
+                    self.has_failed = true;
+                    false
+                }
+                Ok(_) => false,
             };
             undecoded.drain(..discard);
             if !goes_on {

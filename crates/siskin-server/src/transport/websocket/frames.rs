@@ -55,6 +55,8 @@ impl Frames {
                     break Ok(());
                 }
                 Err(failure) => {
+                    // Behind a close frame nothing may follow.
+                    self.pong = None;
                     close(failure.code, own);
                     break Err(failure.end);
                 }
