@@ -69,6 +69,11 @@ impl JournalStore {
         self.lock().step(random);
     }
 
+    /// Whether bodies were fetched that nobody has taken yet.
+    pub fn has_fetched(&self) -> bool {
+        self.lock().fetched.values().any(|fetched| !fetched.is_empty())
+    }
+
     /// The power goes, now or within the next few operations; gives back the device as it is found afterwards.
     pub fn crash(&self, random: &mut Random) -> SimDevice {
         let mut inner = self.lock();

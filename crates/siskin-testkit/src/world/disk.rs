@@ -69,6 +69,14 @@ impl Disk {
         }
     }
 
+    /// Whether bodies were fetched that nobody has taken yet.
+    pub(super) fn has_fetched(&self) -> bool {
+        match self {
+            Self::Records(store) => store.has_fetched(),
+            Self::Journal(store) => store.has_fetched(),
+        }
+    }
+
     /// The broker is gone, or the power: what is found is what was safe, and maybe some more.
     pub(super) fn crash(&self, random: &mut Random) -> Found {
         match self {

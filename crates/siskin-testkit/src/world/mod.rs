@@ -332,7 +332,7 @@ impl World {
             self.unblock(link);
             has_moved |= self.clients[client].acknowledge_all(&mut self.links);
         }
-        if self.store.as_ref().is_some_and(|store| store.has_fetched()) {
+        if self.disk.as_ref().is_some_and(Disk::has_fetched) {
             self.flush();
             has_moved = true;
         }
