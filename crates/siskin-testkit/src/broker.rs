@@ -156,7 +156,7 @@ impl Broker {
     }
 
     /// A new transport to which the broker's driver gives the number of the one that `ended` had.
-    pub fn open_in_place_of(&self, ended: Client, version: Version) -> Client {
+    pub fn open_in_place_of(&self, ended: &Client, version: Version) -> Client {
         assert!(ended.end().is_some(), "a number is given anew when its transport is gone");
         let mut inner = self.0.borrow_mut();
         let line = inner.lines.pop().filter(|_| ended.line == inner.lines.len());

@@ -1,7 +1,10 @@
 //! What is said while the store has not made anything safe: what waits for it, and what does not.
 
 use siskin_core::Limits;
-use siskin_proto::{Packet, PacketKind, Properties, Property, Publish, Qos, Reason, Subscribe, TopicFilter};
+use siskin_core::store::Health;
+use siskin_proto::{
+    Connect, Packet, PacketKind, Properties, Property, Publish, Qos, Reason, Subscribe, TopicFilter,
+};
 use siskin_proto::{Unsubscribe, Version};
 use siskin_testkit::*;
 
@@ -300,12 +303,18 @@ fn connack_of_a_lasting_session_waits_and_nothing_comes_before_it() {
 }
 
 #[test]
-fn connack_of_a_passing_session_does_not_wait() {
+fn connack_of_a_passing_session_waits_for_its_will_alone_and_not_for_a_store_in_trouble() {
     everywhere(|version, broker| {
+        let with_will = |connect: &mut Connect<'_>| connect.will = Some(will("w", b"gone", QOS_1));
         broker.store().hold();
-        let client =
-            broker.client_with(version, "c", |connect| connect.will = Some(will("w", b"gone", QOS_1)), &[]);
+        broker.client(version, "plain").expect_nothing();
+        let mut client = broker.open(version);
+        client.send_connect("c", with_will, &[]);
         client.expect_nothing();
+        sync(&broker);
+        assert_eq!(expect_kind(&client, PacketKind::ConnAck).reason(), Reason::Success);
+        broker.store().set_health(Health::Failing);
+        broker.client_with(version, "d", with_will, &[]).expect_nothing();
     });
 }
 
@@ -423,7 +432,7 @@ fn promises_are_void_when_their_connection_is_gone_whatever_number_the_next_one_
         first.send_publish(publish("a", b"x", QOS_2, 1));
         send_subscribe(&first, "b", QOS_1);
         first.cut();
-        let mut second = broker.open_in_place_of(first, version);
+        let mut second = broker.open_in_place_of(&first, version);
         second.send_connect_persistent("c");
         second.expect_nothing();
         // One by one: the first promises of the present connection are not kept in place of those of the last.

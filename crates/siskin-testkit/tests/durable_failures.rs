@@ -1,5 +1,6 @@
 //! A store that cannot make anything safe: what is refused and how, what goes on, and what comes of it all when
 //! the store can again.
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
 use siskin_core::store::Health;
 use siskin_core::{Cause, Limits};
