@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
-#[allow(dead_code, reason = "each test file uses its part")]
 mod support;
 
 use std::fs;
