@@ -25,12 +25,14 @@ pub(crate) struct Records {
     store: Option<Arc<dyn Store>>,
     /// The number of the record that was named last.
     last: Arc<AtomicU64>,
+    /// The ticket of the batch that ended a retained message last.
+    cleared: Arc<AtomicU64>,
 }
 
 impl Records {
     /// Records kept in `store`, the next of which is named `last + 1`.
     pub(crate) fn new(store: Option<Arc<dyn Store>>, last: u64) -> Self {
-        Self { store, last: Arc::new(AtomicU64::new(last)) }
+        Self { store, last: Arc::new(AtomicU64::new(last)), cleared: Arc::default() }
     }
 
     /// Whether there is a store at all.
@@ -172,6 +174,26 @@ impl Durable {
         if !promises.is_empty() {
             // Those without a record of their own stand behind one that was awaited before.
             self.waiting.push_back((self.awaited, promises));
+        }
+    }
+
+    /// A retained message was ended: its release is handed over now, and others who say that nothing is there stand
+    /// behind it.
+    pub(crate) fn flush_cleared(&mut self) {
+        self.touched = true;
+        self.flush();
+        self.records.cleared.fetch_max(self.awaited.0, Ordering::Relaxed);
+    }
+
+    /// Nothing is retained under a topic. If the end of what was there may not be safe yet, be it another worker's,
+    /// the packet at hand waits for it: for a record of its own that is gone at once.
+    pub(crate) fn stand_behind_cleared(&mut self) {
+        let Some(store) = &self.records.store else { return };
+        if self.records.cleared.load(Ordering::Relaxed) > store.safe().0 {
+            let id = self.next_id();
+            let batch = self.owed();
+            batch.put(id, 1, |_| {});
+            batch.release(id, 0);
         }
     }
 

@@ -57,7 +57,14 @@ struct Former {
     subscriptions: Vec<Subscription>,
     deliveries: Vec<(RecordId, Delivery, Progress)>,
     received: Vec<(PacketId, RecordId)>,
-    will: Option<(StoredWill, Option<Now>)>,
+    will: Option<FormerWill>,
+}
+
+#[derive(Debug)]
+struct FormerWill {
+    will: StoredWill,
+    client_id: Arc<str>,
+    due_at: Option<Now>,
 }
 
 #[derive(Debug)]
@@ -118,26 +125,21 @@ impl Recovered {
     /// Gives everything to the workers of a broker that has just been made and has seen no client. Sessions begin to
     /// count their time again; what came due meanwhile happens at the first tick.
     pub fn install(self, shared: &Shared, workers: &mut [Worker], now: Now) -> Report {
-        let Self { seed, sessions, retained, wills, mut report } = self;
-        let Some((first, _)) = workers.split_first_mut() else { return report };
+        let Self { seed, sessions, retained, mut wills, mut report } = self;
+        let Some(first) = workers.first_mut() else { return report };
         let mut formers: Vec<_> = sessions.into_values().collect();
         formers.sort_unstable_by_key(|former| Reverse(former.head.as_ref().map(|head| head.record)));
         if seed.is_none() {
             let record = first.durable().next_id();
             first.durable().batch().put(record, 1, |out| write_node(out, shared.seed));
         }
-        report.wills += wills.len() as u64;
-        first.adopt_wills(wills);
         report.retained_dropped += install_retained(shared, retained, first.durable().batch());
         report.retained = shared.retained.read().unwrap_or_else(PoisonError::into_inner).len() as u64;
         for (turn, former) in formers.into_iter().enumerate() {
-            let Former { head: Some(head), .. } = &former else {
-                former.give_up(workers[0].durable().batch());
-                continue;
-            };
-            if shared.registry.owner(&head.client_id).is_some() {
-                // Two sessions of one client cannot be; the older, which comes later here, was not ended properly.
-                former.give_up(workers[0].durable().batch());
+            // Two sessions of one client cannot be; the older, which comes later here, was not ended properly.
+            let is_live = |head: &&Head| shared.registry.owner(&head.client_id).is_none();
+            if former.head.as_ref().filter(is_live).is_none() {
+                wills.extend(former.give_up(workers[0].durable().batch()));
                 continue;
             }
             report.sessions += 1;
@@ -147,6 +149,8 @@ impl Recovered {
             let worker = turn % workers.len();
             workers[worker].resume(former, now);
         }
+        report.wills += wills.len() as u64;
+        workers[0].adopt_wills(wills);
         for worker in workers {
             worker.durable().flush();
         }
@@ -158,10 +162,12 @@ impl Recovered {
     }
 
     fn add_will(&mut self, id: RecordId, record: &WillRecord<'_>) {
-        let will = StoredWill::restored(id, record);
+        let (will, client_id) = (StoredWill::restored(id, record), record.client_id.into());
         match record.session {
-            Some(session) => self.former(session).will = Some((will, record.due_at)),
-            None => self.wills.push((will, record.client_id.into())),
+            Some(session) => {
+                self.former(session).will = Some(FormerWill { will, client_id, due_at: record.due_at });
+            }
+            None => self.wills.push((will, client_id)),
         }
     }
 
@@ -204,18 +210,18 @@ impl Head {
 }
 
 impl Former {
-    /// Releases everything, for a session that is no more.
-    fn give_up(self, batch: &mut Batch) {
+    /// Releases everything, for a session that is no more; its will is still to be published.
+    fn give_up(self, batch: &mut Batch) -> Option<(StoredWill, Arc<str>)> {
         let head = self.head.iter().map(|head| head.record);
         let subscriptions = self.subscriptions.iter().map(|subscription| subscription.record);
         let received = self.received.iter().map(|(_, record)| *record);
-        let will = self.will.iter().filter_map(|(will, _)| will.record);
-        for record in head.chain(subscriptions).chain(received).chain(will) {
+        for record in head.chain(subscriptions).chain(received) {
             batch.release(record, 0);
         }
         for (record, reference) in self.deliveries.iter().filter_map(|(_, delivery, _)| delivery.claim()) {
             batch.release(record, reference);
         }
+        self.will.map(|will| (will.will, will.client_id))
     }
 }
 
@@ -261,7 +267,7 @@ impl Worker {
         if head.since.is_none() {
             keep_session(&mut self.turn, &session, Some(since));
         }
-        if let Some((will, due_at)) = will {
+        if let Some(FormerWill { will, due_at, .. }) = will {
             let at = due_at.unwrap_or(now.plus_s(will.delay_s));
             session.will = Some(Box::new(will));
             if due_at.is_none() {

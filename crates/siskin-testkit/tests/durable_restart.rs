@@ -1,6 +1,8 @@
 //! What a broker still knows after it was killed: sessions, subscriptions, messages, packet ids.
 
 use siskin_core::Limits;
+use siskin_core::store::record::{self, SessionRecord, SubscriptionRecord, WillRecord};
+use siskin_core::store::{Batch, RecordId, Store};
 use siskin_proto::{
     PacketKind, Property, Publish, Qos, Reason, RetainHandling, SubscriptionOptions, Version,
 };
@@ -542,6 +544,73 @@ fn a_passing_session_leaves_nothing_and_is_not_found_again() {
         assert!(client.end().is_some());
         assert_eq!((broker.sessions(), broker.store().records()), (0, 1));
     });
+}
+
+/// Two sessions of one client, as they are found if the end of the first was not safe and the second was.
+fn twice() -> std::sync::Arc<siskin_testkit::store::SimStore> {
+    let number = |number| RecordId::new(number).unwrap();
+    let store = siskin_testkit::store::SimStore::new();
+    let mut batch = Batch::default();
+    for (session, filter) in [(number(10), "old"), (number(20), "new")] {
+        let head = SessionRecord { client_id: "c", version: Version::V5, expiry_s: 1000, since: None };
+        batch.put(session, 1, |out| record::write_session(out, &head));
+        let options = SubscriptionOptions::default();
+        let subscription = SubscriptionRecord { session, options, id: None, filter };
+        batch.put(number(session.get() + 1), 1, |out| record::write_subscription(out, &subscription));
+        let will = WillRecord {
+            session: Some(session),
+            client_id: "c",
+            delay_s: 100,
+            expiry_s: None,
+            due_at: None,
+            topic: "w",
+            properties: siskin_proto::Properties::EMPTY,
+            payload: filter.as_bytes(),
+            qos: QOS_1,
+            retain: false,
+        };
+        batch.put(number(session.get() + 2), 1, |out| record::write_will(out, &will));
+        batch.put(number(session.get() + 3), 1, |out| record::write_received(out, session, id(5)));
+    }
+    store.append(0, &mut batch);
+    store
+}
+
+#[test]
+fn of_two_sessions_of_one_client_the_newer_goes_on_and_the_older_ends_with_its_will() {
+    for workers in [1, 2] {
+        let broker = Broker::on(twice(), workers, Limits { sys_interval_s: 0, ..Limits::default() });
+        assert_eq!(broker.sessions(), 1);
+        // Its session, subscription, will and packet id, the older one's will, and the broker's own.
+        assert_eq!(broker.store().records(), 6);
+        let watcher = broker.client(Version::V5, "watcher");
+        watcher.subscribe("w", QOS_1);
+        broker.advance_s(1);
+        assert_eq!(payloads(&watcher), [b"old"]);
+        let client = back(&broker, Version::V5, "c");
+        broker.client(Version::V5, "p").publish("new", b"x", QOS_1);
+        assert_eq!(client.receive_publish().topic, "new");
+        assert_eq!(broker.shared().router.subscriptions(), 2);
+    }
+}
+
+#[test]
+fn ids_of_what_the_broker_says_of_itself_are_known_after_a_crash_too() {
+    for after in [1, 2] {
+        let broker = Broker::with(1, Limits { sys_interval_s: 10, ..Limits::default() });
+        let (client, _) = broker.persistent(Version::V5, "c");
+        let retain_handling = RetainHandling::DoNotSend;
+        let options = SubscriptionOptions { qos: QOS_2, retain_handling, ..Default::default() };
+        client.subscribe_with("$SYS/#", options, &[]);
+        broker.advance_s(10);
+        let got = client.receive_publishes();
+        assert!(got.len() > 3 && got[0].qos == QOS_2);
+        client.pubrec(got[0].packet_id.unwrap());
+        broker.crash_to(after, 0);
+        let client = back(&broker, Version::V5, "c");
+        client.expect_ack(PacketKind::PubRel, 1, Reason::Success);
+        assert_eq!(client.receive_publishes(), got[1..].iter().map(Delivered::again).collect::<Vec<_>>());
+    }
 }
 
 #[test]

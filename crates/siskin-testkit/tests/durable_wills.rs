@@ -226,7 +226,10 @@ fn wills_survive_the_crash_at_every_batch_exactly_once() {
 
 #[test]
 fn a_restored_will_respects_no_local_of_the_same_client_in_a_new_session() {
-    let broker = Broker::limited(|limits| limits.queue_qos0 = true);
+    let broker = Broker::limited(|limits| {
+        limits.queue_qos0 = true;
+        limits.queue_memory_bytes_max = 0;
+    });
     let set = |connect: &mut siskin_proto::Connect<'_>| connect.will = Some(will("w", b"gone", QOS_1));
     broker.client_with(Version::V5, "c", set, &[]);
     broker.crash(0);
@@ -306,6 +309,28 @@ fn a_topic_has_one_retained_message_wherever_the_crash_cuts() {
             assert_eq!(broker.store().leftovers().len(), expected.len());
         }
     }
+}
+
+#[test]
+fn that_nothing_is_retained_is_not_said_before_it_is_safe_whoever_ended_it() {
+    everywhere(|version, broker, after| {
+        let [first, second] = ["p", "q"].map(|name| broker.client(version, name));
+        first.retain("a", b"x", QOS_1);
+        broker.store().hold();
+        for client in [&first, &second] {
+            let message = publish("a", b"", QOS_1, 1);
+            client.send_publish(siskin_proto::Publish { retain: true, ..message });
+            client.expect_nothing();
+        }
+        while broker.store().sync(1) {
+            broker.settle();
+        }
+        for client in [&first, &second] {
+            client.expect_ack(siskin_proto::PacketKind::PubAck, 1, Reason::NoMatchingSubscribers);
+        }
+        broker.crash_to(after, 0);
+        assert_eq!(broker.store().leftovers(), [""; 0]);
+    });
 }
 
 #[test]

@@ -102,6 +102,23 @@ impl Session {
 
     /// Sends a message of QoS 1 or 2 for which there is room.
     pub(super) fn send(&mut self, turn: &mut Turn, delivery: Delivery, offered: &mut Offered<'_>, now: Now) {
+        if delivery.qos == Qos::ExactlyOnce
+            && delivery.reference.is_none()
+            && let Some(lasting) = self.lasting.as_deref().filter(|_| turn.durable.is_on())
+        {
+            // What the broker says of itself is in no record until it has an id that must be known after a crash.
+            let Delivery { qos, retain, ref extra, .. } = delivery;
+            let message =
+                turn.durable.keep_for(lasting.record, offered.keep(), qos, retain, extra.as_deref());
+            let reference = Some(Reference::new(0));
+            let delivery = Delivery { body: Body::Kept(Arc::clone(&message)), reference, ..delivery };
+            self.send_kept(turn, delivery, &mut Offered::kept(&message), now);
+        } else {
+            self.send_kept(turn, delivery, offered, now);
+        }
+    }
+
+    fn send_kept(&mut self, turn: &mut Turn, delivery: Delivery, offered: &mut Offered<'_>, now: Now) {
         let (Some(connection), Some(id)) = (self.connection.as_deref_mut(), self.sender.next_id()) else {
             return;
         };

@@ -424,10 +424,14 @@ fn retain(
         // [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]
         let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
         let old = retained.remove(offered.parts.topic);
-        if let Some(record) = old.as_ref().and_then(|old| old.record()) {
-            // Before another worker can put the next, lest a crash in between bring this one back instead.
-            turn.durable.owed().release(record, RETAINED);
-            turn.durable.flush();
+        match old.as_ref().map(|old| old.record()) {
+            Some(Some(record)) => {
+                // Before another worker can put the next, lest a crash in between bring this one back instead.
+                turn.durable.owed().release(record, RETAINED);
+                turn.durable.flush_cleared();
+            }
+            Some(None) => {}
+            None => turn.durable.stand_behind_cleared(),
         }
         drop(retained);
         return true;
