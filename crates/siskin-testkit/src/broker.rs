@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use siskin_core::{
-    Cause, Close, Connected, Event, Limits, NodeInfo, Now, Recovered, SessionKey, Shared, Totals, Worker,
-    refuse_first,
+    Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Recovered, SessionKey, Shared, Totals,
+    Worker, refuse_first,
 };
 use siskin_proto::{
     Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
@@ -29,6 +29,9 @@ struct Inner {
     shared: Arc<Shared>,
     store: Option<Arc<SimStore>>,
     workers: Vec<Worker>,
+    /// Mail under way, for whom, and whether it stays so.
+    post: VecDeque<(usize, Mail)>,
+    is_post_held: bool,
     now: Now,
     lines: Vec<Line>,
     events: Vec<Event>,
@@ -109,6 +112,28 @@ impl Broker {
     /// Carries out what the store has made safe or fetched since.
     pub fn settle(&self) {
         self.0.borrow_mut().settle();
+    }
+
+    /// From now on what workers have for each other stays under way, until [`Broker::carry_post`].
+    pub fn hold_post(&self) {
+        self.0.borrow_mut().is_post_held = true;
+    }
+
+    /// Hands over what is under way between workers, the oldest `count` batches of it.
+    pub fn carry_post(&self, count: usize) {
+        let mut inner = self.0.borrow_mut();
+        for _ in 0..count {
+            let Some((to, mail)) = inner.post.pop_front() else { break };
+            let now = inner.now;
+            inner.workers[to].receive(mail, now);
+        }
+        inner.settle();
+    }
+
+    /// Mail goes at once again, as it does in the beginning.
+    pub fn release_post(&self) {
+        self.0.borrow_mut().is_post_held = false;
+        self.settle();
     }
 
     /// Kills the broker without a word and starts it again on what its store has safe, and on `more` batches that
@@ -283,7 +308,16 @@ impl Inner {
         if store.is_some() {
             recovered.install(&shared, &mut workers, now);
         }
-        Self { shared, store, workers, now, lines: Vec::new(), events: Vec::new() }
+        Self {
+            shared,
+            store,
+            workers,
+            now,
+            post: VecDeque::new(),
+            is_post_held: false,
+            lines: Vec::new(),
+            events: Vec::new(),
+        }
     }
 
     fn feed(&mut self, line: usize, bytes: &[u8]) {
@@ -389,10 +423,15 @@ impl Inner {
         for from in 0..self.workers.len() {
             for to in 0..self.workers.len() {
                 if let Some(mail) = self.workers[from].take_mail(to as u16) {
-                    self.workers[to].receive(mail, self.now);
-                    has_moved = true;
+                    self.post.push_back((to, mail));
                 }
             }
+        }
+        while !self.is_post_held
+            && let Some((to, mail)) = self.post.pop_front()
+        {
+            self.workers[to].receive(mail, self.now);
+            has_moved = true;
         }
         has_moved
     }
@@ -445,6 +484,11 @@ impl Inner {
 }
 
 impl Client {
+    /// The version it speaks.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
     /// Sends a packet.
     pub fn send(&self, packet: &Packet<'_>) {
         let mut bytes = Vec::new();

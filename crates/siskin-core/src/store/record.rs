@@ -534,3 +534,6 @@ const RECEIVERS_SHOWN: usize = 8;
 
 const SENT: u32 = 1 << 16;
 const RELEASED: u32 = 2 << 16;
+
+#[cfg(test)]
+mod tests;
