@@ -187,3 +187,83 @@ fn the_port_alone_moves_the_loopback_listeners() {
     flags.set_port(2000);
     assert_eq!(flags.resolve().listeners, [at("127.0.0.1:2000"), at("[::1]:2000")]);
 }
+
+#[test]
+fn a_listener_with_all_its_terms_as_a_file_says_the_same() {
+    let text = r#"
+[[listener]]
+type = "ws"
+address = "0.0.0.0"
+tls_cert = ["a.pem", "b.pem"]
+tls_key = ["a.key", "b.key"]
+tls_ca = "ca.pem"
+tls_crl = ["crl.pem"]
+client_certificates = "optional"
+tls_identity = "san"
+tls_identity_as = "client_id"
+path = "/broker"
+origins = ["https://app.example/"]
+trusted_proxies = ["10.0.0.0/8", "unix"]
+proxy_protocol = true
+versions = ["5", "3.1.1"]
+connections_max = 10
+
+[[listener]]
+socket = "/run/\"siskin\".sock"
+mode = "0660"
+"#;
+    let config = resolved(text);
+    let back = resolved(&config.to_toml());
+    assert_eq!(back.listeners, config.listeners);
+    let [web, unix] = &config.listeners[..] else { panic!("two listeners") };
+    assert_eq!(web.to_string(), "MQTT over secure WebSocket on 0.0.0.0:8084");
+    let tls = web.tls.as_ref().unwrap();
+    assert_eq!((tls.certificates.len(), tls.crl.len(), web.connections_max), (2, 1, 10));
+    assert_eq!(web.versions, [siskin_proto::Version::V3_1_1, siskin_proto::Version::V5]);
+    assert_eq!(unix.place, Place::Unix { path: "/run/\"siskin\".sock".into(), mode: Some(0o660) });
+}
+
+#[test]
+fn terms_that_do_not_go_together_are_told_with_their_place() {
+    for (keys, expected) in [
+        ("tls_cert = \"a\"", "3:1: `tls_cert`: its private key is missing: `tls_key`"),
+        ("tls_key = \"a\"", "3:1: `tls_key`: its certificate is missing: `tls_cert`"),
+        ("tls_cert = [\"a\", \"b\"]\ntls_key = \"a\"", "4:1: `tls_key`: there are 2 certificates and 1 keys"),
+        ("tls_ca = \"a\"", "3:1: `tls_ca`: it is for listeners with `tls_cert` and `tls_key`"),
+        ("path = \"/\"", "3:1: `path`: it is for listeners with `type = \"ws\"`"),
+        ("type = \"ws\"\npath = \"x\"", "4:8: `path`: `x` does not begin with /"),
+        ("mode = \"0600\"", "3:1: `mode`: it is the mode of a `socket`"),
+        ("socket = \"x\"", "3:1: `socket`: a listener has either an `address` or a `socket`"),
+        ("tls_identity = \"cn\"", "3:1: `tls_identity`: there are no clients' certificates to take it from"),
+        (
+            "proxy_protocol = true\ntls_identity = \"dn\"",
+            "4:1: `tls_identity`: a proxy tells the common name alone: `cn`",
+        ),
+        ("versions = [\"4\"]", "3:12: `versions`: `4` is not one of 3.1, 3.1.1, 5"),
+        ("type = \"udp\"", "3:8: `type`: `udp` is not one of tcp, ws"),
+        (
+            "type = \"ws\"\ntrusted_proxies = \"x\"",
+            "4:19: `trusted_proxies`: `x` is not an IP address, a network like 10.0.0.0/8, or `unix`",
+        ),
+    ] {
+        let text = format!("[[listener]]\naddress = \"::1\"\n{keys}\n");
+        let mistakes = Settings::from_toml(&text).unwrap_err();
+        assert_eq!(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_port_of_another_kind_is_listened_on_at_the_same_addresses() {
+    let mut flags = Settings::default();
+    flags.listen("0.0.0.0".parse().unwrap());
+    flags.add(Extra::WebSocket, 8083);
+    flags.set_port(1);
+    let file = Settings::from_toml("[[listener]]\ntype = \"ws\"\naddress = \"::1\"\n").unwrap();
+    let listeners: Vec<_> = flags.clone().or(file.clone()).resolve().listeners;
+    let shown: Vec<_> = listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["MQTT on 0.0.0.0:1", "MQTT over WebSocket on 0.0.0.0:8083"]);
+    let mut flags = Settings::default();
+    flags.add(Extra::WebSocket, 9);
+    let shown: Vec<_> = flags.or(file).resolve().listeners.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["MQTT over WebSocket on 127.0.0.1:9", "MQTT over WebSocket on [::1]:9"]);
+}
