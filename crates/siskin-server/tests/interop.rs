@@ -3,15 +3,20 @@
 //! Where they are not installed these tests say so and pass, unless `SISKIN_REQUIRE_INTEROP` is set, as
 //! it is in the project's gate. `.ci/install` installs them.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
 #![allow(clippy::print_stderr)] // What was left out is said where tests say things.
+
+mod support;
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use siskin_server::config::Durability;
+use siskin_server::config::{ClientCertificates, Durability, Listener, Place};
 use siskin_server::{Config, Server};
+use support::pki::{Authority, Folder, asking_listener};
+use support::web::web_listener;
 
 #[test]
 fn mosquitto_sub_receives_what_mosquitto_pub_sends_at_each_qos_and_version() {
@@ -77,21 +82,71 @@ fn mosquitto_pub_streams_ten_thousand_lines_in_order() {
 
 #[test]
 fn paho_mqtt_works_through_siskin_in_3_1_1() {
-    paho("311");
+    paho("311", "tcp");
 }
 
 #[test]
 fn paho_mqtt_works_through_siskin_in_5() {
-    paho("5");
+    paho("5", "tcp");
 }
 
-fn paho(version: &str) {
+#[test]
+fn paho_mqtt_works_through_siskin_over_websocket() {
+    paho("311", "websockets");
+    paho("5", "websockets");
+}
+
+#[test]
+fn mosquitto_clients_come_in_over_tls_with_a_certificate_and_not_without() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let (folder, authority) = (Folder::new(), Authority::new("authority"));
+    let ca = folder.put("ca.pem", &authority.pem);
+    let certificate = folder.put_issued("server", &authority.issue(&["127.0.0.1"]));
+    let client = folder.put_issued("client", &authority.issue(&["client"]));
+    let broker = Broker::on(asking_listener(vec![certificate], ClientCertificates::Required, &ca));
+    let text = |path: &Path| path.display().to_string();
+    let (ca, chain, key) = (text(&ca), text(&client.chain), text(&client.key));
+    let known = ["--cafile", &ca];
+    let shown = ["--cafile", &ca, "--cert", &chain, "--key", &key];
+    broker.publish(&[&shown[..], &["-t", "a", "-m", "hello", "-q", "2", "-r"]].concat());
+    assert_eq!(broker.collect(&[&shown[..], &["-t", "a", "-C", "1"]].concat()), "hello\n");
+    let mut unknown =
+        broker.client("mosquitto_pub", &[&known[..], &["-t", "a", "-m", "x", "-q", "1"]].concat());
+    assert!(!unknown.status().expect("it starts").success(), "let in without a certificate");
+    broker.stop();
+}
+
+#[test]
+fn mosquitto_clients_come_in_through_a_unix_socket() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let folder = Folder::new();
+    let path = folder.path("socket");
+    let config = Config {
+        listeners: vec![Listener::new(Place::Unix { path: path.clone(), mode: None })],
+        workers: 2,
+        ..Config::default()
+    };
+    let server = Server::start(config).expect("the broker starts");
+    let path = path.display().to_string();
+    let message = ["-t", "a", "-m", "hello", "-r", "-q", "1"];
+    let sent = Command::new("mosquitto_pub").args(["--unix", &path]).args(message).status();
+    assert!(sent.expect("it starts").success());
+    let got =
+        Command::new("mosquitto_sub").args(["--unix", &path, "-t", "a", "-C", "1", "-W", "20"]).output();
+    assert_eq!(got.expect("it starts").stdout, b"hello\n");
+    server.stop();
+}
+
+fn paho(version: &str, transport: &str) {
     let Some(python) = python_with_paho() else { return };
-    let broker = Broker::start();
+    let broker = match transport {
+        "tcp" => Broker::start(),
+        _ => Broker::on(web_listener()),
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/paho_client.py");
     let output = Command::new(python)
         .arg(script)
-        .args([broker.port.to_string(), version.to_owned()])
+        .args([&broker.port.to_string(), version, transport])
         .output()
         .expect("python starts");
     let (said, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -108,8 +163,11 @@ struct Broker {
 impl Broker {
     fn start() -> Self {
         let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
-        let listeners = vec![address.into()];
-        let mut config = Config { listeners, workers: 2, ..Config::default() };
+        Self::on(address.into())
+    }
+
+    fn on(listener: Listener) -> Self {
+        let mut config = Config { listeners: vec![listener], workers: 2, ..Config::default() };
         config.store.durability = Durability::Memory;
         let server = Server::start(config).expect("the broker starts");
         let port = server.addresses()[0].port();

@@ -10,9 +10,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConnection, StreamOwned};
+use rustls::{ClientConnection, ConnectionTrafficSecrets, StreamOwned};
 use siskin_proto::{Packet, PingReq, Qos, Reason, Version};
 use siskin_server::config::{ClientCertificates, Identity, IdentityIs, Listener};
 use siskin_server::{Config, Server};
@@ -357,6 +358,39 @@ fn what_is_no_tls_ends_the_connection_and_nothing_else() {
     broken.stream.sock.write_all(&[0x17, 3, 3, 0, 40, 1, 2, 3, 4, 5, 6, 7, 8].repeat(10)).unwrap();
     assert!(broken.stream.read(&mut [0]).is_err());
     served.ping();
+    server.stop();
+}
+
+/// What is left of a handshake message must be there when the broker next writes.
+#[test]
+fn half_a_handshake_message_within_a_session_harms_nobody() {
+    let (folder, authority) = (Folder::new(), Authority::new("authority"));
+    let certificate = folder.put_issued("server", &authority.issue(&["localhost"]));
+    let server = tls_broker(vec![tls_listener(vec![certificate])]);
+    let mut config = authority.client_config(None);
+    config.enable_secret_extraction = true;
+    let mut half = Client::connect_over(secure(server.addresses()[0], "localhost", config), "half");
+    half.subscribe("a", Qos::AtMostOnce);
+    let StreamOwned { conn, sock: mut stream } = half.stream;
+    let (sequence, secrets) = conn.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("another cipher suite") };
+    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
+    // A KeyUpdate is five bytes.
+    for (at, part) in [&[24][..], &[0, 0]].into_iter().enumerate() {
+        let mut nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
+        let number = (sequence + at as u64).to_be_bytes();
+        nonce[4..].iter_mut().zip(number).for_each(|(byte, other)| *byte ^= other);
+        let mut sealed = [part, &[22]].concat();
+        let head = [23, 3, 3, 0, sealed.len() as u8 + 16];
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        key.seal_in_place_append_tag(nonce, Aad::from(head), &mut sealed).unwrap();
+        stream.write_all(&[&head[..], &sealed].concat()).unwrap();
+        let mut writer = Client::connect_over(authority.dial(server.addresses()[0], None), "writer");
+        writer.publish("a", b"something to write", Qos::AtMostOnce);
+        writer.ping();
+        // More than the 24 bytes of an alert.
+        assert!(stream.read(&mut [0; 1000]).unwrap() > 40);
+    }
     server.stop();
 }
 

@@ -1,5 +1,7 @@
 //! What is said while the store has not made anything safe: what waits for it, and what does not.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use siskin_core::Limits;
 use siskin_core::store::Health;
 use siskin_proto::{

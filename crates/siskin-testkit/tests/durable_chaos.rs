@@ -1,6 +1,8 @@
 //! Everything that clients may do to the records of a broker, in any order, on a store that holds, fails and is
 //! crashed, with mail under way between workers: no record is released twice, and in the end none is left.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use siskin_core::store::Health;
 use siskin_core::{Limits, QueueFull};
 use siskin_proto::{

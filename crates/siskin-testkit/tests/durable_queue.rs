@@ -1,5 +1,7 @@
 //! Queues that are longer than what may lie in memory: the rest is fetched from the store when its turn comes.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use siskin_core::{Dropped, Event, Limits, QueueFull};
 use siskin_proto::{Property, Qos, SubscriptionOptions, Version};
 use siskin_testkit::world::random::Random;

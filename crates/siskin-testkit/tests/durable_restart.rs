@@ -1,5 +1,7 @@
 //! What a broker still knows after it was killed: sessions, subscriptions, messages, packet ids.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use siskin_core::Limits;
 use siskin_core::store::record::{self, SessionRecord, SubscriptionRecord, WillRecord};
 use siskin_core::store::{Batch, RecordId, Store};

@@ -1,6 +1,6 @@
 """Drives a broker through paho-mqtt: every QoS, retained messages, wills, sessions and, in 5, properties.
 
-usage: paho_client.py PORT 311|5
+usage: paho_client.py PORT 311|5 [tcp|websockets]
 """
 
 import queue
@@ -13,6 +13,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 PORT = int(sys.argv[1])
 V5 = sys.argv[2] == "5"
+TRANSPORT = sys.argv[3] if len(sys.argv) > 3 else "tcp"
 WAIT_S = 10
 
 
@@ -26,7 +27,7 @@ class Client:
         protocol = mqtt.MQTTv5 if V5 else mqtt.MQTTv311
         options = {} if V5 else {"clean_session": not persistent}
         self.mqtt = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, **options
+            mqtt.CallbackAPIVersion.VERSION2, client_id=client_id, protocol=protocol, transport=TRANSPORT, **options
         )
         self.mqtt.on_message = lambda _client, _data, message: self.messages.put(message)
         self.mqtt.on_subscribe = lambda _client, _data, _mid, codes, _properties: self.subscribed.put(codes)
