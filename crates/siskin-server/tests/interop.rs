@@ -121,11 +121,12 @@ fn mosquitto_clients_come_in_through_a_unix_socket() {
     let Some(()) = installed("mosquitto_sub") else { return };
     let folder = Folder::new();
     let path = folder.path("socket");
-    let config = Config {
+    let mut config = Config {
         listeners: vec![Listener::new(Place::Unix { path: path.clone(), mode: None })],
         workers: 2,
         ..Config::default()
     };
+    config.store.durability = Durability::Memory;
     let server = Server::start(config).expect("the broker starts");
     let path = path.display().to_string();
     let message = ["-t", "a", "-m", "hello", "-r", "-q", "1"];

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use siskin_proto::{Packet, Qos, Reason, Version};
-use siskin_server::config::{Identity, IdentityIs, Listener, Place};
+use siskin_server::config::{Durability, Identity, IdentityIs, Listener, Place};
 use siskin_server::{Config, Server, StartError};
 use support::pki::{Authority, Folder, tls_listener};
 use support::web::{Web, web_listener};
@@ -30,7 +30,9 @@ fn unix(path: &Path) -> UnixStream {
 }
 
 fn start(listener: Listener) -> Result<Server, StartError> {
-    Server::start(Config { workers: 1, listeners: vec![listener], ..Config::default() })
+    let mut config = Config { workers: 1, listeners: vec![listener], ..Config::default() };
+    config.store.durability = Durability::Memory;
+    Server::start(config)
 }
 
 #[test]

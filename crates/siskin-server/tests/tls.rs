@@ -15,7 +15,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConnection, ConnectionTrafficSecrets, StreamOwned};
 use siskin_proto::{Packet, PingReq, Qos, Reason, Version};
-use siskin_server::config::{ClientCertificates, Identity, IdentityIs, Listener};
+use siskin_server::config::{ClientCertificates, Durability, Identity, IdentityIs, Listener};
 use siskin_server::{Config, Server};
 use support::pki::{Authority, Folder, Issued, Secure, asking_listener, secure, tls_listener};
 use support::{Client, PATIENCE, broker, connect_packet, dial};
@@ -312,7 +312,8 @@ fn a_server_whose_files_cannot_be_used_does_not_start_and_says_which() {
         if name.is_empty() {
             listener.tls.as_mut().unwrap().certificates[0].chain = folder.path("missing.pem");
         }
-        let config = Config { workers: 1, listeners: vec![listener], ..Config::default() };
+        let mut config = Config { workers: 1, listeners: vec![listener], ..Config::default() };
+        config.store.durability = Durability::Memory;
         let told = siskin_server::check_files(&config).unwrap_err().to_string();
         assert_eq!(Server::start(config).err().unwrap().to_string(), told);
         told
