@@ -17,7 +17,7 @@ use siskin_proto::{PacketId, PacketKind, Qos, Reason};
 use crate::message::Message;
 use crate::session::{Extra, SessionKey};
 use crate::store::record::{self, Receiver};
-use crate::store::{Batch, Fetch, Health, RecordId, Store, Ticket};
+use crate::store::{Batch, Fetch, Fetched, Health, RecordId, Store, Ticket};
 
 /// What all workers know of the store.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,8 @@ pub(crate) struct Durable {
     waiting: VecDeque<(Ticket, Vec<Promise>)>,
     /// The last ticket that anybody waits for.
     awaited: Ticket,
-    fetches: Vec<Fetch>,
+    /// Sessions whose queue begins with what lies in the store alone.
+    fetches: Vec<SessionKey>,
 }
 
 /// Something to do on a connection when all before it is safe.
@@ -207,21 +208,28 @@ impl Durable {
         self.waiting.pop_front().map(|(_, promises)| promises)
     }
 
-    /// Asks for bodies that lie in the store alone.
-    pub(crate) fn fetch(&mut self, fetch: Fetch) {
-        self.fetches.push(fetch);
+    /// The session `key` wants bodies that lie in the store alone.
+    pub(crate) fn want(&mut self, key: SessionKey) {
+        self.fetches.push(key);
     }
 
-    /// Hands over what was asked for, behind what it may be about, and takes what has come.
-    pub(crate) fn exchange_fetches(&mut self, fetched: &mut Vec<crate::store::Fetched>) {
-        self.send_fetches();
-        let Some(store) = &self.records.store else { return };
-        store.take_fetched(self.worker, fetched);
+    /// A session that wants bodies. Which, is to be asked when all batches are handed over, lest it ask for one that
+    /// was released meanwhile.
+    pub(crate) fn take_wanting(&mut self) -> Option<SessionKey> {
+        self.fetches.pop()
     }
 
-    /// Hands over what was asked for.
-    pub(crate) fn send_fetches(&mut self) {
-        let Some(store) = &self.records.store else { return };
-        self.fetches.drain(..).for_each(|fetch| store.fetch(fetch));
+    /// Asks the store for bodies.
+    pub(crate) fn fetch(&self, fetch: Fetch) {
+        if let Some(store) = &self.records.store {
+            store.fetch(fetch);
+        }
+    }
+
+    /// Takes what has come of it.
+    pub(crate) fn take_fetched(&self, fetched: &mut Vec<Fetched>) {
+        if let Some(store) = &self.records.store {
+            store.take_fetched(self.worker, fetched);
+        }
     }
 }

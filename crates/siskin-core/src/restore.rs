@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 
 use siskin_proto::delivery::{Receiver, Sender};
-use siskin_proto::{PacketId, SubscriptionOptions, TopicFilter, Version};
+use siskin_proto::{PacketId, Qos, SubscriptionOptions, TopicFilter, Version};
 
 use crate::hash::{HashMap, hasher};
 use crate::message::{Message, Parts, Publisher};
@@ -18,6 +18,7 @@ use crate::store::record::{
 use crate::store::{Batch, Held, Live, RecordId};
 use crate::time::Now;
 use crate::timer::Timer;
+use crate::turn::Turn;
 use crate::worker::{Worker, keep_session, keep_will};
 
 /// What a store has given back so far. The order in which its records come does not matter.
@@ -139,7 +140,7 @@ impl Recovered {
             // Two sessions of one client cannot be; the older, which comes later here, was not ended properly.
             let is_live = |head: &&Head| shared.registry.owner(&head.client_id).is_none();
             if former.head.as_ref().filter(is_live).is_none() {
-                wills.extend(former.give_up(workers[0].durable().batch()));
+                wills.extend(former.give_up(&mut workers[0].turn));
                 continue;
             }
             report.sessions += 1;
@@ -151,6 +152,7 @@ impl Recovered {
         }
         report.wills += wills.len() as u64;
         workers[0].adopt_wills(wills);
+        workers[0].place_orphans(now);
         for worker in workers {
             worker.durable().flush();
         }
@@ -210,16 +212,27 @@ impl Head {
 }
 
 impl Former {
-    /// Releases everything, for a session that is no more; its will is still to be published.
-    fn give_up(self, batch: &mut Batch) -> Option<(StoredWill, Arc<str>)> {
+    /// Releases everything, for a session that is no more; its will is still to be published, and what came by
+    /// shared subscriptions is for others, as when a session ends.
+    fn give_up(mut self, turn: &mut Turn) -> Option<(StoredWill, Arc<str>)> {
         let head = self.head.iter().map(|head| head.record);
         let subscriptions = self.subscriptions.iter().map(|subscription| subscription.record);
         let received = self.received.iter().map(|(_, record)| *record);
         for record in head.chain(subscriptions).chain(received) {
-            batch.release(record, 0);
+            turn.durable.batch().release(record, 0);
         }
-        for (record, reference) in self.deliveries.iter().filter_map(|(_, delivery, _)| delivery.claim()) {
-            batch.release(record, reference);
+        self.deliveries.sort_by_key(|(record, ..)| *record);
+        for (_, delivery, progress) in self.deliveries {
+            let may_move = match progress {
+                Progress::Queued => true,
+                Progress::Sent(_) => delivery.qos == Qos::AtLeastOnce,
+                Progress::Released(_) => false,
+            };
+            if may_move && delivery.shared().is_some() {
+                turn.orphans.push((None, delivery));
+            } else {
+                turn.give_up(&delivery);
+            }
         }
         self.will.map(|will| (will.will, will.client_id))
     }

@@ -1,7 +1,7 @@
 //! A store in memory that a test can stop, break and crash.
 //!
-//! It takes what it is told literally: a release of what is not held, or a record put under an id that means
-//! something else, ends the test.
+//! It takes what it is told literally: a release of what is not held, or a body asked for that is not there, ends
+//! the test.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -240,6 +240,9 @@ impl Store for SimStore {
 
     fn fetch(&self, fetch: Fetch) {
         let mut inner = self.lock();
+        for id in &fetch.ids {
+            assert!(inner.all.0.contains_key(id), "{id:?} is asked for but gone");
+        }
         inner.fetches.push(fetch);
         if !inner.is_manual {
             inner.sync(0);

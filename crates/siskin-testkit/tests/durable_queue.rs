@@ -312,6 +312,36 @@ fn a_session_that_ends_while_messages_are_fetched_is_gone_and_so_are_they() {
 }
 
 #[test]
+fn nothing_is_asked_for_that_its_session_let_go_of_in_the_same_turn() {
+    let broker = broker(1, 0, |_| {});
+    absent(&broker, Version::V5);
+    publish_all(&broker, 0..50);
+    let properties = buffer(&[Property::SessionExpiryInterval(100)]);
+    let connect = siskin_proto::Connect {
+        version: Version::V5,
+        clean_start: false,
+        keep_alive_s: 0,
+        client_id: "s",
+        will: None,
+        user_name: None,
+        password: None,
+        properties: properties.as_properties(),
+        bridge: false,
+    };
+    let ends = buffer(&[Property::SessionExpiryInterval(0)]);
+    let reason = siskin_proto::Reason::Success;
+    let disconnect = siskin_proto::Disconnect { reason, properties: ends.as_properties() };
+    let mut bytes = Vec::new();
+    siskin_proto::Packet::Connect(connect).encode(Version::V5, &mut bytes);
+    siskin_proto::Packet::Disconnect(disconnect).encode(Version::V5, &mut bytes);
+    let client = broker.open(Version::V5);
+    client.send_bytes(&bytes);
+    client.expect_closed();
+    assert_eq!(broker.sessions(), 0);
+    expect_empty(&broker);
+}
+
+#[test]
 fn the_oldest_may_be_dropped_while_they_are_fetched() {
     let broker = broker(1, 1 << 20, |limits| {
         limits.queue_full = QueueFull::DropOldest;

@@ -473,6 +473,73 @@ fn a_shared_delivery_that_moved_is_with_its_new_member_wherever_the_crash_cuts()
 }
 
 #[test]
+fn a_shared_delivery_to_a_session_that_ended_before_it_arrived_goes_to_another_after_a_crash() {
+    for version in VERSIONS {
+        for (after, qos) in [(1, QOS_1), (2, QOS_1), (1, QOS_2), (2, QOS_2)] {
+            let broker = Broker::with(2, Limits { sys_interval_s: 0, ..Limits::default() });
+            let publisher = broker.client(version, "p");
+            lasting(&broker, version, "x", "$share/g/a", QOS_2).cut();
+            broker.client(version, "q").disconnect();
+            lasting(&broker, version, "y", "$share/g/a", QOS_2).cut();
+            broker.hold_post();
+            (0..4_u8).for_each(|number| _ = publisher.publish("a", &[number], qos));
+            // On the other worker, where two of them are on their way to.
+            broker.client(version, "x").disconnect();
+            broker.crash_to(after, 0);
+            let mut got = payloads(&back(&broker, version, "y"));
+            got.sort();
+            assert_eq!(got, (0..4).map(|number| vec![number]).collect::<Vec<_>>());
+            assert_eq!(broker.store().leftovers(), [""; 0]);
+        }
+    }
+}
+
+#[test]
+fn records_that_make_no_sense_are_left_where_they_are_and_claims_of_nobody_are_given_up() {
+    let number = |number| RecordId::new(number).unwrap();
+    let store = siskin_testkit::store::SimStore::new();
+    let mut batch = Batch::default();
+    batch.put(number(1), 1, |out| out.extend_from_slice(b"\xffnonsense"));
+    // Of a session that is not there.
+    batch.put(number(2), 1, |out| record::write_received(out, number(99), id(5)));
+    let receiver = record::Receiver { session: 99, qos: QOS_1, ..Default::default() };
+    let parts = siskin_core::Parts {
+        topic: "a",
+        properties: siskin_proto::Properties::EMPTY,
+        payload: b"x",
+        qos: QOS_1,
+        retain: false,
+        publisher: None,
+        received_at: siskin_core::Now::default(),
+        expires_at: None,
+        kept_until: None,
+        record: None,
+    };
+    batch.put(number(3), 1, |out| record::write_message(out, &parts, false, std::slice::from_ref(&receiver)));
+    // Held by more than it is due to, and with a note that says nothing.
+    batch.put(number(4), 2, |out| record::write_message(out, &parts, false, &[receiver]));
+    batch.note(number(4), 0, 77 << 20);
+    store.append(0, &mut batch);
+    let broker = Broker::on(store, 1, Limits { sys_interval_s: 0, ..Limits::default() });
+    // The nonsense, the message that is held in no known way, and the broker's own.
+    assert_eq!((broker.store().records(), broker.sessions()), (3, 0));
+    broker.client(Version::V5, "c").publish("a", b"x", QOS_2);
+}
+
+#[test]
+fn retained_messages_beyond_a_limit_that_is_lower_now_are_let_go() {
+    let before = Broker::new();
+    let publisher = before.client(Version::V5, "p");
+    (0..5).for_each(|number| _ = publisher.retain(&format!("r/{number}"), b"x", QOS_1));
+    let limits = Limits { sys_interval_s: 0, retained_messages_max: 2, ..Limits::default() };
+    let after = Broker::on(before.store().crash(0), 1, limits);
+    let subscriber = after.client(Version::V5, "s");
+    subscriber.subscribe("r/+", QOS_1);
+    assert_eq!(subscriber.receive_publishes().len(), 2);
+    assert_eq!(after.store().leftovers().len(), 2);
+}
+
+#[test]
 fn shared_subscriptions_take_turns_after_a_restart_among_those_who_are_back() {
     everywhere(|version, broker, after| {
         for name in ["x", "y"] {

@@ -11,7 +11,6 @@ use crate::event::Dropped;
 use crate::frames::{self, Cover, Naming, Offered};
 use crate::message::Parts;
 use crate::retained::Retained;
-use crate::store::Fetch;
 use crate::store::record::Progress;
 use crate::time::Now;
 use crate::turn::Turn;
@@ -250,7 +249,7 @@ impl Session {
         if let Some(lasting) = self.lasting.as_deref_mut()
             && !std::mem::replace(&mut lasting.is_fetching, true)
         {
-            turn.durable.fetch(Fetch { session: self.key, ids: self.queue.missing(&turn.limits) });
+            turn.durable.want(self.key);
         }
     }
 

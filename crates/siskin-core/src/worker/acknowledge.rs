@@ -12,7 +12,7 @@ use crate::event::Dropped;
 use crate::message::{Message, Parts};
 use crate::session::{Delivery, Session, SessionKey};
 use crate::store::record::{Progress, Record};
-use crate::store::{Fetched, Health};
+use crate::store::{Fetch, Fetched, Health};
 use crate::time::Now;
 use crate::turn::Turn;
 
@@ -123,8 +123,9 @@ impl Worker {
             return;
         }
         self.turn.durable.flush();
+        self.fetch();
         let mut fetched = Vec::new();
-        self.turn.durable.exchange_fetches(&mut fetched);
+        self.turn.durable.take_fetched(&mut fetched);
         for fetched in fetched {
             self.take_fetched(fetched, now);
         }
@@ -136,7 +137,20 @@ impl Worker {
             // A promise that was kept may have led to others, and some of these may wait for nothing new.
             self.turn.durable.flush();
         }
-        self.turn.durable.send_fetches();
+        self.fetch();
+    }
+
+    /// Asks for what sessions want from the store.
+    fn fetch(&mut self) {
+        while let Some(key) = self.turn.durable.take_wanting() {
+            let Some(session) = self.sessions.get_mut(key) else { continue };
+            let ids = session.queue.missing(&self.turn.limits);
+            if !ids.is_empty() {
+                self.turn.durable.fetch(Fetch { session: key, ids });
+            } else if let Some(lasting) = session.lasting.as_deref_mut() {
+                lasting.is_fetching = false;
+            }
+        }
     }
 
     /// Whether so much is promised to the client of session `key` that it should not be read for now.

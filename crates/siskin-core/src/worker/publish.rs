@@ -300,7 +300,7 @@ impl Worker {
     }
 
     /// Finds another member for what a group's member left behind; with none, it is lost with the group.
-    pub(super) fn place_orphans(&mut self, now: Now) {
+    pub(crate) fn place_orphans(&mut self, now: Now) {
         for round in 0..ORPHAN_ROUNDS {
             if self.turn.orphans.is_empty() {
                 return;
