@@ -32,7 +32,13 @@ pub struct Server {
     neighbours: Arc<Neighbours>,
     threads: Vec<JoinHandle<()>>,
     /// Dropped, it ends the thread that looks after certificates.
-    tls_watch: Option<mpsc::Sender<()>>,
+    tls_watch: Option<Watch>,
+}
+
+/// The thread that looks after certificates, and what it lives as long as.
+struct Watch {
+    living: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
 }
 
 /// Why a broker does not start.
@@ -155,8 +161,11 @@ impl Server {
 
     /// Ends the broker in good order: nobody is accepted any more, wills are published, 5.0 clients are
     /// told, last bytes are written as far as their clients take them. Blocks until all threads are done.
-    pub fn stop(self) {
-        drop(self.tls_watch);
+    pub fn stop(mut self) {
+        if let Some(Watch { living, thread }) = self.tls_watch.take() {
+            drop(living);
+            self.threads.push(thread);
+        }
         // Wills may cross workers, so all must be in the mail before the first connection is ended.
         let (done, all_done) = mpsc::channel();
         for mailbox in &self.neighbours.mailboxes {
@@ -170,7 +179,7 @@ impl Server {
         }
         for thread in self.threads {
             if thread.join().is_err() {
-                tracing::error!("a worker had panicked");
+                tracing::error!("a thread had panicked");
             }
         }
         if let Some(store) = self.store
@@ -207,19 +216,19 @@ fn start_store(opened: Opened, neighbours: &Arc<Neighbours>) -> Result<Arc<DiskS
 const WILLS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Looks after the files of listeners with TLS for as long as what it gives lives.
-fn watch_tls(neighbours: &Arc<Neighbours>, check_ms: u64) -> io::Result<Option<mpsc::Sender<()>>> {
+fn watch_tls(neighbours: &Arc<Neighbours>, check_ms: u64) -> io::Result<Option<Watch>> {
     if neighbours.doors.iter().all(|door| door.tls().is_none()) {
         return Ok(None);
     }
     let (living, watched) = mpsc::channel::<()>();
     let neighbours = Arc::clone(neighbours);
     let every = Duration::from_millis(check_ms);
-    thread::Builder::new().name("siskin-tls".to_owned()).spawn(move || {
+    let thread = thread::Builder::new().name("siskin-tls".to_owned()).spawn(move || {
         while watched.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
             neighbours.doors.iter().filter_map(Door::tls).for_each(Context::check);
         }
     })?;
-    Ok(Some(living))
+    Ok(Some(Watch { living, thread }))
 }
 
 /// Reads the files that `config` names, without starting anything. The error names the first that cannot

@@ -192,3 +192,39 @@ fn a_wrong_flag_value_is_told_with_what_would_be_right() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("--packet-size-max: `16MB` is not a size like 512, 64KiB or 16MiB"), "{text}");
 }
+
+#[test]
+fn a_port_of_another_kind_is_a_listener_more() {
+    let output = check(&["--ws-port", "9001", "--bind", "127.0.0.1"]);
+    assert_eq!(output.status.code(), Some(0));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let web = "type = \"ws\"\naddress = \"127.0.0.1\"\nport = 9001\n";
+    assert!(text.contains(web) && text.contains("port = 1883"), "{text}");
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_told_by_its_file() {
+    let files = ["--tls-cert", "/nonexistent/a.pem", "--tls-key", "/nonexistent/a.key"];
+    for command in ["check", "serve"] {
+        let output =
+            siskin(&[&[command, "--port", "0", "--tls-port", "0"], &files[..]].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("cannot use TLS: /nonexistent/a.pem: cannot be read: "), "{text}");
+    }
+}
+
+#[test]
+fn flags_of_tls_that_lack_another_are_told_which() {
+    for (args, lacking) in [
+        (&["--tls-cert", "a"][..], "--tls-key"),
+        (&["--tls-key", "a"], "--tls-cert"),
+        (&["--wss-port", "1"], "--tls-cert"),
+        (&["--tls-ca", "a"], "--tls-cert"),
+    ] {
+        let output = check(args);
+        assert_eq!(output.status.code(), Some(2));
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(text.contains("required") && text.contains(lacking), "{text}");
+    }
+}
