@@ -45,12 +45,12 @@ fn retained<'a>(topic: &'a str, payload: &'a [u8], qos: Qos, packet_id: u16) -> 
 
 fn send_subscribe(client: &Client, filter: &str, qos: Qos) {
     let options = siskin_proto::SubscriptionOptions { qos, ..Default::default() };
-    let filters = vec![(TopicFilter::parse(filter).unwrap(), options)];
+    let filters = vec![(TopicFilter::parse(filter).expect("a legal filter"), options)];
     client.send(&Packet::Subscribe(Subscribe { packet_id: id(9), properties: Properties::EMPTY, filters }));
 }
 
 fn send_unsubscribe(client: &Client, filter: &str) {
-    let filters = vec![TopicFilter::parse(filter).unwrap()];
+    let filters = vec![TopicFilter::parse(filter).expect("a legal filter")];
     let properties = Properties::EMPTY;
     client.send(&Packet::Unsubscribe(Unsubscribe { packet_id: id(9), properties, filters }));
 }

@@ -130,7 +130,7 @@ impl Chaos {
             properties.extend(has_id.then_some(Property::SubscriptionIdentifier(id_value)));
         }
         let properties = buffer(&properties);
-        let filters = vec![(TopicFilter::parse(filter).unwrap(), options)];
+        let filters = vec![(TopicFilter::parse(filter).expect("a legal filter"), options)];
         let properties = properties.as_properties();
         client.send(&Packet::Subscribe(Subscribe { packet_id: id(1), properties, filters }));
     }
@@ -138,7 +138,7 @@ impl Chaos {
     fn unsubscribe(&mut self) {
         let filter = FILTERS[self.random.below(FILTERS.len())];
         let Some(client) = self.somebody() else { return };
-        let filters = vec![TopicFilter::parse(filter).unwrap()];
+        let filters = vec![TopicFilter::parse(filter).expect("a legal filter")];
         let properties = Properties::EMPTY;
         client.send(&Packet::Unsubscribe(Unsubscribe { packet_id: id(2), properties, filters }));
     }

@@ -44,7 +44,8 @@ fn heal(broker: &Broker) {
 
 fn send_subscribe(client: &Client, filters: &[&str]) {
     let options = SubscriptionOptions { qos: QOS_1, ..Default::default() };
-    let filters = filters.iter().map(|filter| (TopicFilter::parse(filter).unwrap(), options)).collect();
+    let filters =
+        filters.iter().map(|filter| (TopicFilter::parse(filter).expect("a legal filter"), options)).collect();
     client.send(&Packet::Subscribe(Subscribe { packet_id: id(9), properties: Properties::EMPTY, filters }));
 }
 

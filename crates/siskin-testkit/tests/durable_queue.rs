@@ -35,7 +35,7 @@ fn payload(number: u32) -> Vec<u8> {
 }
 
 fn number(delivered: &Delivered) -> u32 {
-    std::str::from_utf8(&delivered.payload[..8]).unwrap().parse().unwrap()
+    std::str::from_utf8(&delivered.payload[..8]).expect("digits").parse().expect("a number")
 }
 
 fn publish_all(broker: &Broker, numbers: std::ops::Range<u32>) {

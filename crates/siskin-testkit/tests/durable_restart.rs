@@ -3,8 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
 use siskin_core::Limits;
-use siskin_core::store::record::{self, SessionRecord, SubscriptionRecord, WillRecord};
-use siskin_core::store::{Batch, RecordId, Store};
 use siskin_proto::{
     PacketKind, Property, Publish, Qos, Reason, RetainHandling, SubscriptionOptions, Version,
 };
@@ -428,136 +426,6 @@ fn no_local_holds_for_what_was_queued_and_retained_before_the_crash() {
 }
 
 #[test]
-fn a_shared_delivery_goes_to_another_member_when_its_own_does_not_come_back() {
-    everywhere(|version, broker, after| {
-        for name in ["x", "y"] {
-            let client = lasting(&broker, version, name, "$share/g/a", QOS_2);
-            client.cut();
-        }
-        let publisher = broker.client(version, "p");
-        for number in 0..6_u8 {
-            publisher.publish("a", &[number], if number % 2 == 0 { QOS_1 } else { QOS_2 });
-        }
-        broker.crash_to(after, 0);
-        let stays = back(&broker, version, "y");
-        let mut got = payloads(&stays);
-        assert_eq!(got.len(), 3);
-        // Its session ends, and what waited there is for the other.
-        broker.client(version, "x").disconnect();
-        got.extend(payloads(&stays));
-        got.sort();
-        assert_eq!(got, (0..6).map(|number| vec![number]).collect::<Vec<_>>());
-        assert_eq!(broker.store().leftovers(), [""; 0]);
-    });
-}
-
-#[test]
-fn a_shared_delivery_that_moved_is_with_its_new_member_wherever_the_crash_cuts() {
-    let act = |broker: &Broker, version| {
-        for name in ["x", "y"] {
-            lasting(broker, version, name, "$share/g/a", QOS_1).cut();
-        }
-        let publisher = broker.client(version, "p");
-        (0..4_u8).for_each(|number| _ = publisher.publish("a", &[number], QOS_1));
-        broker.store().hold();
-        let mut clean = broker.open(version);
-        clean.send_connect("x", |_| {}, &[]);
-    };
-    at_every_crash(act, |broker, version, is_whole| {
-        let mut got: Vec<_> =
-            ["x", "y"].iter().flat_map(|name| payloads(&broker.persistent(version, name).0)).collect();
-        got.sort();
-        assert_eq!(got, (0..4).map(|number| vec![number]).collect::<Vec<_>>(), "whole: {is_whole}");
-        assert_eq!(broker.store().leftovers(), [""; 0]);
-    });
-}
-
-#[test]
-fn a_shared_delivery_to_a_session_that_ended_before_it_arrived_goes_to_another_after_a_crash() {
-    for version in VERSIONS {
-        for (after, qos) in [(1, QOS_1), (2, QOS_1), (1, QOS_2), (2, QOS_2)] {
-            let broker = Broker::with(2, Limits { sys_interval_s: 0, ..Limits::default() });
-            let publisher = broker.client(version, "p");
-            lasting(&broker, version, "x", "$share/g/a", QOS_2).cut();
-            broker.client(version, "q").disconnect();
-            lasting(&broker, version, "y", "$share/g/a", QOS_2).cut();
-            broker.hold_post();
-            (0..4_u8).for_each(|number| _ = publisher.publish("a", &[number], qos));
-            // On the other worker, where two of them are on their way to.
-            broker.client(version, "x").disconnect();
-            broker.crash_to(after, 0);
-            let mut got = payloads(&back(&broker, version, "y"));
-            got.sort();
-            assert_eq!(got, (0..4).map(|number| vec![number]).collect::<Vec<_>>());
-            assert_eq!(broker.store().leftovers(), [""; 0]);
-        }
-    }
-}
-
-#[test]
-fn records_that_make_no_sense_are_left_where_they_are_and_claims_of_nobody_are_given_up() {
-    let number = |number| RecordId::new(number).unwrap();
-    let store = siskin_testkit::store::SimStore::new();
-    let mut batch = Batch::default();
-    batch.put(number(1), 1, |out| out.extend_from_slice(b"\xffnonsense"));
-    // Of a session that is not there.
-    batch.put(number(2), 1, |out| record::write_received(out, number(99), id(5)));
-    let receiver = record::Receiver { session: 99, qos: QOS_1, ..Default::default() };
-    let parts = siskin_core::Parts {
-        topic: "a",
-        properties: siskin_proto::Properties::EMPTY,
-        payload: b"x",
-        qos: QOS_1,
-        retain: false,
-        publisher: None,
-        received_at: siskin_core::Now::default(),
-        expires_at: None,
-        kept_until: None,
-        record: None,
-    };
-    batch.put(number(3), 1, |out| record::write_message(out, &parts, false, std::slice::from_ref(&receiver)));
-    // Held by more than it is due to, and with a note that says nothing.
-    batch.put(number(4), 2, |out| record::write_message(out, &parts, false, &[receiver]));
-    batch.note(number(4), 0, 77 << 20);
-    store.append(0, &mut batch);
-    let broker = Broker::on(store, 1, Limits { sys_interval_s: 0, ..Limits::default() });
-    // The nonsense, the message that is held in no known way, and the broker's own.
-    assert_eq!((broker.store().records(), broker.sessions()), (3, 0));
-    broker.client(Version::V5, "c").publish("a", b"x", QOS_2);
-}
-
-#[test]
-fn retained_messages_beyond_a_limit_that_is_lower_now_are_let_go() {
-    let before = Broker::new();
-    let publisher = before.client(Version::V5, "p");
-    (0..5).for_each(|number| _ = publisher.retain(&format!("r/{number}"), b"x", QOS_1));
-    let limits = Limits { sys_interval_s: 0, retained_messages_max: 2, ..Limits::default() };
-    let after = Broker::on(before.store().crash(0), 1, limits);
-    let subscriber = after.client(Version::V5, "s");
-    subscriber.subscribe("r/+", QOS_1);
-    assert_eq!(subscriber.receive_publishes().len(), 2);
-    assert_eq!(after.store().leftovers().len(), 2);
-}
-
-#[test]
-fn shared_subscriptions_take_turns_after_a_restart_among_those_who_are_back() {
-    everywhere(|version, broker, after| {
-        for name in ["x", "y"] {
-            lasting(&broker, version, name, "$share/g/a", QOS_1);
-        }
-        broker.crash_to(after, 0);
-        assert_eq!(broker.shared().router.shared_subscriptions(), 2);
-        let only = back(&broker, version, "x");
-        let publisher = broker.client(version, "p");
-        (0..4_u8).for_each(|number| _ = publisher.publish("a", &[number], QOS_1));
-        assert_eq!(payloads(&only).len(), 4);
-        let other = back(&broker, version, "y");
-        (0..4_u8).for_each(|number| _ = publisher.publish("a", &[number], QOS_1));
-        assert_eq!((payloads(&only).len(), payloads(&other).len()), (2, 2));
-    });
-}
-
-#[test]
 fn an_acknowledged_message_does_not_come_back() {
     let act = |broker: &Broker, version| {
         let client = lasting(broker, version, "c", "a", QOS_1);
@@ -587,7 +455,7 @@ fn subscriptions_of_which_the_client_was_told_are_there_wherever_the_crash_cuts(
         client.subscribe("left", QOS_1);
         broker.store().hold();
         let properties = siskin_proto::Properties::EMPTY;
-        let filters = vec![siskin_proto::TopicFilter::parse("left").unwrap()];
+        let filters = vec![siskin_proto::TopicFilter::parse("left").expect("a legal filter")];
         let packet_id = id(1);
         let unsubscribe = siskin_proto::Unsubscribe { packet_id, properties, filters };
         client.send(&siskin_proto::Packet::Unsubscribe(unsubscribe));
@@ -613,54 +481,6 @@ fn a_passing_session_leaves_nothing_and_is_not_found_again() {
         assert!(client.end().is_some());
         assert_eq!((broker.sessions(), broker.store().records()), (0, 1));
     });
-}
-
-/// Two sessions of one client, as they are found if the end of the first was not safe and the second was.
-fn twice() -> std::sync::Arc<siskin_testkit::store::SimStore> {
-    let number = |number| RecordId::new(number).unwrap();
-    let store = siskin_testkit::store::SimStore::new();
-    let mut batch = Batch::default();
-    for (session, filter) in [(number(10), "old"), (number(20), "new")] {
-        let head = SessionRecord { client_id: "c", version: Version::V5, expiry_s: 1000, since: None };
-        batch.put(session, 1, |out| record::write_session(out, &head));
-        let options = SubscriptionOptions::default();
-        let subscription = SubscriptionRecord { session, options, id: None, filter };
-        batch.put(number(session.get() + 1), 1, |out| record::write_subscription(out, &subscription));
-        let will = WillRecord {
-            session: Some(session),
-            client_id: "c",
-            delay_s: 100,
-            expiry_s: None,
-            due_at: None,
-            topic: "w",
-            properties: siskin_proto::Properties::EMPTY,
-            payload: filter.as_bytes(),
-            qos: QOS_1,
-            retain: false,
-        };
-        batch.put(number(session.get() + 2), 1, |out| record::write_will(out, &will));
-        batch.put(number(session.get() + 3), 1, |out| record::write_received(out, session, id(5)));
-    }
-    store.append(0, &mut batch);
-    store
-}
-
-#[test]
-fn of_two_sessions_of_one_client_the_newer_goes_on_and_the_older_ends_with_its_will() {
-    for workers in [1, 2] {
-        let broker = Broker::on(twice(), workers, Limits { sys_interval_s: 0, ..Limits::default() });
-        assert_eq!(broker.sessions(), 1);
-        // Its session, subscription, will and packet id, the older one's will, and the broker's own.
-        assert_eq!(broker.store().records(), 6);
-        let watcher = broker.client(Version::V5, "watcher");
-        watcher.subscribe("w", QOS_1);
-        broker.advance_s(1);
-        assert_eq!(payloads(&watcher), [b"old"]);
-        let client = back(&broker, Version::V5, "c");
-        broker.client(Version::V5, "p").publish("new", b"x", QOS_1);
-        assert_eq!(client.receive_publish().topic, "new");
-        assert_eq!(broker.shared().router.subscriptions(), 2);
-    }
 }
 
 #[test]
