@@ -206,8 +206,12 @@ fn a_port_of_another_kind_is_a_listener_more() {
 fn a_certificate_that_cannot_be_used_is_told_by_its_file() {
     let files = ["--tls-cert", "/nonexistent/a.pem", "--tls-key", "/nonexistent/a.key"];
     for command in ["check", "serve"] {
-        let output =
-            siskin(&[&[command, "--port", "0", "--tls-port", "0"], &files[..]].concat()).output().unwrap();
+        let output = siskin(
+            &[&[command, "--port", "0", "--tls-port", "0", "--store-durability", "memory"], &files[..]]
+                .concat(),
+        )
+        .output()
+        .unwrap();
         assert_eq!(output.status.code(), Some(1));
         let text = String::from_utf8(output.stderr).unwrap();
         assert!(text.contains("cannot use TLS: /nonexistent/a.pem: cannot be read: "), "{text}");
