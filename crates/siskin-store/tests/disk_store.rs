@@ -7,7 +7,7 @@ use std::time::Duration;
 use siskin_core::SessionKey;
 use siskin_core::store::{Batch, Durability, Fetch, Fetched, Health, Held, RecordId, Store, Ticket};
 use siskin_store::sim::{Fault, Operation, SimDevice};
-use siskin_store::{Device, DiskStore, Error, Options};
+use siskin_store::{Device, DiskStore, Error, Failure, Journal, JournalOptions, Options, Step};
 
 const SMALL: Options = Options {
     durability: Durability::Synced,
@@ -281,6 +281,29 @@ fn without_room_nothing_is_promised_and_nothing_is_lost() {
     let mut found = 0;
     DiskStore::open_on(device, SMALL, |_| found += 1).expect("it opens");
     assert_eq!(found, 299);
+}
+
+#[test]
+fn without_room_for_a_reserve_nothing_is_promised_while_one_is_tried() {
+    let device = SimDevice::new(1);
+    // Several pieces of a spare file have room, but not all.
+    let options = JournalOptions { segment_bytes: 4 * 1024 * 1024, spares_max: 1, seed: 1 };
+    let (mut journal, _) =
+        Journal::open(device.clone(), options, &mut |_| {}, &mut |_| {}).expect("it opens");
+    device.set_room(Some(2 * 1024 * 1024 + 1));
+    while journal.maintain(false) == Step::More {}
+    assert!(journal.reserve_failure().is_some_and(Failure::is_full));
+    for _ in 0..3 {
+        journal.retry_reserve();
+        while journal.maintain(false) == Step::More {
+            assert!(journal.reserve_failure().is_some(), "it takes a part of the reserve for all of it");
+        }
+    }
+    device.set_room(None);
+    journal.retry_reserve();
+    while journal.maintain(false) == Step::More {}
+    assert!(journal.reserve_failure().is_none());
+    assert_eq!(journal.figures().spares, 1);
 }
 
 #[test]

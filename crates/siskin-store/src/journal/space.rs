@@ -36,8 +36,10 @@ pub(super) struct Space {
     pub(super) spares: Vec<String>,
     /// A spare file in the making.
     filling: Option<Filling>,
-    /// Why there is no spare.
+    /// Why there is no spare. It stays while another is tried, which proves nothing before it is whole.
     pub(super) reserve_failure: Option<Failure>,
+    /// Another is to be tried nevertheless.
+    reserve_retry: bool,
     /// Why nothing can be copied forward.
     pub(super) stuck: Option<Error>,
     /// Where in the oldest segment copying is.
@@ -67,6 +69,7 @@ impl Space {
             spares: Vec::new(),
             filling: None,
             reserve_failure: None,
+            reserve_retry: false,
             stuck: None,
             cursor: FRAMES_START,
             written: 0,
@@ -94,7 +97,11 @@ impl<D: Device> Journal<D> {
 
     /// Tries again to hold a segment in reserve.
     pub fn retry_reserve(&mut self) {
-        self.space.reserve_failure = None;
+        if self.space.spares.is_empty() {
+            self.space.reserve_retry = self.space.reserve_failure.is_some();
+        } else {
+            self.space.reserve_failure = None;
+        }
     }
 
     /// Frees the oldest segment if that is safe, or a spare file that is one too many.
@@ -254,14 +261,22 @@ impl<D: Device> Journal<D> {
 
     /// Fills a spare file, a piece at a time, if there is none.
     fn fill_reserve(&mut self) -> bool {
-        if !self.space.spares.is_empty() || self.space.reserve_failure.is_some() {
+        let gave_up = self.space.reserve_failure.is_some() && !self.space.reserve_retry;
+        if !self.space.spares.is_empty() || gave_up {
             return false;
         }
         match self.fill_some() {
-            Ok(()) => true,
+            Ok(()) => {
+                if !self.space.spares.is_empty() {
+                    self.space.reserve_failure = None;
+                    self.space.reserve_retry = false;
+                }
+                true
+            }
             Err(failure) => {
                 self.space.filling = None;
                 self.space.reserve_failure = Some(failure);
+                self.space.reserve_retry = false;
                 // What it has taken may be needed more elsewhere.
                 _ = self.device.remove(UNFINISHED_SPARE);
                 false
