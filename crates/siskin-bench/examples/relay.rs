@@ -8,21 +8,23 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::SocketAddr;
+use std::net::{AddrParseError, SocketAddr};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 use siskin_proto::{FrameStatus, Packet, Version, decode, decode_connect, frame};
 
-fn main() -> io::Result<()> {
+fn main() -> Result {
     let address = env::args().nth(1).unwrap_or_else(|| "127.0.0.1:1883".to_owned());
-    let address: SocketAddr = address
-        .parse()
-        .map_err(|_| other(format!("{address}: an IP address with a port is wanted, as 127.0.0.1:1883")))?;
-    Relay::new(address)?.run()
+    let wanted =
+        |_: AddrParseError| format!("{address}: an IP address with a port is wanted, as 127.0.0.1:1883");
+    Relay::new(address.parse().map_err(wanted)?)?.run()
 }
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 struct Relay {
     poll: Poll,
@@ -53,7 +55,7 @@ enum Role {
 }
 
 impl Relay {
-    fn new(address: SocketAddr) -> io::Result<Self> {
+    fn new(address: SocketAddr) -> Result<Self> {
         let poll = Poll::new()?;
         let mut listener = TcpListener::bind(address)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
@@ -61,13 +63,10 @@ impl Relay {
         Ok(Self { poll, listener, clients, subscribers, buffer })
     }
 
-    fn run(mut self) -> io::Result<()> {
+    fn run(mut self) -> Result {
         let mut events = Events::with_capacity(1024);
         loop {
-            match self.poll.poll(&mut events, None) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
-                polled => polled?,
-            }
+            self.poll.poll(&mut events, None)?;
             for event in &events {
                 if event.token() == LISTENER {
                     self.accept()?;
@@ -80,12 +79,12 @@ impl Relay {
         }
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self) -> Result {
         loop {
             let mut stream = match self.listener.accept() {
                 Ok((stream, _)) => stream,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             stream.set_nodelay(true)?;
             let place = self.clients.iter().position(Option::is_none).unwrap_or(self.clients.len());
@@ -97,7 +96,7 @@ impl Relay {
         }
     }
 
-    fn handle(&mut self, event: &Event) -> io::Result<()> {
+    fn handle(&mut self, event: &Event) -> Result {
         let place = event.token().0;
         if event.is_writable() {
             let Some(client) = self.client(place) else { return Ok(()) };
@@ -112,7 +111,7 @@ impl Relay {
     }
 
     /// Reads and passes on until there is no more, which a short read says, unless the end is behind it.
-    fn read(&mut self, place: usize, until_blocked: bool) -> io::Result<()> {
+    fn read(&mut self, place: usize, until_blocked: bool) -> Result {
         loop {
             if self.is_paused(place) {
                 return Ok(());
@@ -122,7 +121,7 @@ impl Relay {
                 Ok(0) => return self.close(place),
                 Ok(taken) => taken,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             };
             match client.role {
                 Role::Publisher => self.copy(place, taken)?,
@@ -143,35 +142,32 @@ impl Relay {
         self.clients[*peer].as_ref().is_some_and(|subscriber| !subscriber.unwritten.is_empty())
     }
 
-    fn copy(&mut self, place: usize, taken: usize) -> io::Result<()> {
+    fn copy(&mut self, place: usize, taken: usize) -> Result {
         let bytes = &self.buffer[..taken];
-        // The tool says goodbye when all has arrived, so that it comes alone; a PUBLISH is longer.
-        if bytes == DISCONNECT {
+        // DISCONNECT. The tool sends it when all has arrived, so that it comes alone; a PUBLISH is longer.
+        if bytes == [0xE0, 0] {
             return self.close(place);
         }
         let peer = self.clients[place].as_ref().and_then(|client| client.peer);
-        match peer.map(|peer| &mut self.clients[peer]) {
-            Some(Some(subscriber)) => subscriber.send(bytes),
-            _ => Err(other("a publisher's subscriber has left".to_owned())),
-        }
+        let subscriber = peer.and_then(|peer| self.clients[peer].as_mut());
+        Ok(subscriber.ok_or("a publisher's subscriber has left")?.send(bytes)?)
     }
 
     /// Packets of who is no publisher (yet): those at the beginning and the end of a run.
-    fn parse(&mut self, place: usize, taken: usize) -> io::Result<()> {
+    fn parse(&mut self, place: usize, taken: usize) -> Result {
         let Some(Some(client)) = self.clients.get_mut(place) else { return Ok(()) };
         client.unread.extend_from_slice(&self.buffer[..taken]);
         let unread = std::mem::take(&mut client.unread);
         let mut rest = &unread[..];
-        let malformed = |error| other(format!("a packet that cannot be read: {error}"));
-        while let FrameStatus::Complete(frame) = frame(rest, OPENING_BYTES_MAX).map_err(malformed)? {
+        while let FrameStatus::Complete(frame) = frame(rest, READ_BYTES as u32)? {
             rest = &rest[frame.len..];
             let Some(client) = self.client(place) else { return Ok(()) };
             let Role::Subscriber(version) = client.role else {
-                let connect = decode_connect(frame).map_err(malformed)?;
+                let connect = decode_connect(frame)?;
                 self.open(place, connect.version, connect.client_id)?;
                 continue;
             };
-            match decode(frame, version).map_err(malformed)? {
+            match decode(frame, version)? {
                 Packet::Subscribe(subscribe) => {
                     let id = subscribe.packet_id.get().to_be_bytes();
                     let (v3, v5) = ([0x90, 3, id[0], id[1], 0], [0x90, 4, id[0], id[1], 0, 0]);
@@ -179,7 +175,7 @@ impl Relay {
                 }
                 Packet::PingReq(_) => client.send(&[0xD0, 0])?,
                 Packet::Disconnect(_) => return self.close(place),
-                _ => return Err(other("a packet that a QoS 0 subscriber does not send".to_owned())),
+                _ => return Err("a packet that a QoS 0 subscriber does not send".into()),
             }
         }
         let Some(client) = self.client(place) else { return Ok(()) };
@@ -187,26 +183,28 @@ impl Relay {
         Ok(())
     }
 
-    fn open(&mut self, place: usize, version: Version, client_id: &str) -> io::Result<()> {
+    fn open(&mut self, place: usize, version: Version, client_id: &str) -> Result {
         let name = client_id.trim_end_matches(|letter: char| letter.is_ascii_digit());
         let (prefix, role) = match (name.strip_suffix('p'), name.strip_suffix('s')) {
             (Some(prefix), _) => (prefix, Role::Publisher),
             (_, Some(prefix)) => (prefix, Role::Subscriber(version)),
-            _ => return Err(other(format!("{client_id}: not a client identifier with p or s and a number"))),
+            _ => return Err(format!("{client_id} does not end in p or s and a number").into()),
         };
         let key = format!("{prefix}/{}", &client_id[name.len()..]);
         let peer = self.subscribers.get(&key).copied().filter(|_| role == Role::Publisher);
-        match peer.and_then(|peer| self.client(peer)) {
-            Some(subscriber) => subscriber.peer = Some(place),
-            None if role == Role::Publisher => return Err(other(format!("{client_id} has no subscriber"))),
-            None => drop(self.subscribers.insert(key, place)),
+        if let Some(Some(subscriber)) = peer.map(|peer| &mut self.clients[peer]) {
+            subscriber.peer = Some(place);
+        } else if role == Role::Publisher {
+            return Err(format!("{client_id} has no subscriber").into());
+        } else {
+            self.subscribers.insert(key, place);
         }
         let Some(client) = self.client(place) else { return Ok(()) };
         (client.role, client.peer) = (role, peer);
-        client.send(if version.is_v5() { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] })
+        Ok(client.send(if version.is_v5() { &[0x20, 3, 0, 0, 0] } else { &[0x20, 2, 0, 0] })?)
     }
 
-    fn close(&mut self, place: usize) -> io::Result<()> {
+    fn close(&mut self, place: usize) -> Result {
         let Some(client) = self.clients.get_mut(place).and_then(Option::take) else { return Ok(()) };
         self.subscribers.retain(|_, subscriber| *subscriber != place);
         if let Some(peer) = client.peer.and_then(|peer| self.client(peer)) {
@@ -248,11 +246,5 @@ fn write(stream: &mut TcpStream, bytes: &[u8]) -> io::Result<usize> {
     Ok(written)
 }
 
-fn other(text: String) -> io::Error {
-    io::Error::other(text)
-}
-
 const LISTENER: Token = Token(usize::MAX);
 const READ_BYTES: usize = 64 * 1024;
-const OPENING_BYTES_MAX: u32 = 64 * 1024;
-const DISCONNECT: &[u8] = &[0xE0, 0];
