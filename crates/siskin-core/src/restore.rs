@@ -47,6 +47,8 @@ pub struct Report {
     pub wills: u64,
     /// Retained messages for which the limits have no room any more.
     pub retained_dropped: u64,
+    /// Messages given up because the session that they were due to is no more, counted for each session.
+    pub ownerless: u64,
     /// Records that make no sense and were left where they are.
     pub unreadable: u64,
 }
@@ -140,6 +142,7 @@ impl Recovered {
             // Two sessions of one client cannot be; the older, which comes later here, was not ended properly.
             let is_live = |head: &&Head| shared.registry.owner(&head.client_id).is_none();
             if former.head.as_ref().filter(is_live).is_none() {
+                report.ownerless += former.deliveries.len() as u64;
                 wills.extend(former.give_up(&mut workers[0].turn));
                 continue;
             }
@@ -334,4 +337,48 @@ fn install_retained(shared: &Shared, mut messages: Vec<Arc<Message>>, batch: &mu
         }
     }
     dropped
+}
+
+#[cfg(test)]
+mod tests {
+    use siskin_proto::{Properties, Qos};
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::shared::NodeInfo;
+    use crate::store::record::{self, write_message, write_session};
+
+    #[test]
+    fn messages_whose_session_is_gone_are_counted_and_released() {
+        let (lost, there) = (1, RecordId::new(2).expect("not zero"));
+        let mut recovered = Recovered::default();
+        let mut body = Vec::new();
+        let (client_id, version, now) = ("here", Version::V5, Now::from_millis(1_000_000));
+        write_session(&mut body, &SessionRecord { client_id, version, expiry_s: 60, since: Some(now) });
+        recovered.add(Live { id: there, body: &body, held: &[Held { reference: 0, note: 0 }] });
+        for (number, session) in [(3, lost), (4, there.get()), (5, lost)] {
+            let receiver = record::Receiver { session, ..record::Receiver::default() };
+            let parts = Parts {
+                topic: "a/b",
+                properties: Properties::default(),
+                payload: b"x",
+                qos: Qos::AtLeastOnce,
+                retain: false,
+                publisher: None,
+                received_at: now,
+                expires_at: None,
+                kept_until: None,
+                record: None,
+            };
+            body.clear();
+            write_message(&mut body, &parts, false, &[receiver]);
+            let id = RecordId::new(number).expect("not zero");
+            recovered.add(Live { id, body: &body, held: &[Held { reference: 0, note: 0 }] });
+        }
+        let node = NodeInfo { name: "test".into(), version: "0.0.0".into(), started_unix_ms: 0 };
+        let shared = Arc::new(Shared::new(Limits::default(), 1, 7, node));
+        let mut workers = [Worker::new(0, Arc::clone(&shared), now)];
+        let report = recovered.install(&shared, &mut workers, now);
+        assert_eq!((report.sessions, report.messages, report.ownerless), (1, 1, 2));
+    }
 }

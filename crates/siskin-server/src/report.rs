@@ -23,7 +23,16 @@ pub(crate) fn event(event: &Event, peer: Option<Peer>) {
 
 /// What was found in the store.
 pub(crate) fn recovered(report: &Report) {
-    let Report { sessions, subscriptions, messages, retained, wills, retained_dropped, unreadable } = *report;
+    let Report {
+        sessions,
+        subscriptions,
+        messages,
+        retained,
+        wills,
+        retained_dropped,
+        ownerless,
+        unreadable,
+    } = *report;
     info!(
         sessions,
         subscriptions,
@@ -34,6 +43,11 @@ pub(crate) fn recovered(report: &Report) {
     );
     if retained_dropped > 0 {
         warn!("{retained_dropped} retained messages were dropped: the limits have no room for them any more");
+    }
+    if ownerless > 0 {
+        warn!(
+            "{ownerless} messages were dropped: the sessions that they were due to are not in the store any more"
+        );
     }
     if unreadable > 0 {
         warn!("{unreadable} records of the store make no sense to this version and were left where they are");
