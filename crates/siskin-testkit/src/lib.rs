@@ -2,7 +2,9 @@
 
 #![allow(clippy::missing_panics_doc)]
 
+pub mod bare;
 pub mod broker;
+pub mod cost;
 pub mod journal;
 pub mod store;
 pub mod world;
