@@ -39,7 +39,9 @@ fn nothing_takes_more_from_the_heap_than_it_did() {
         println!("{:20} {count:>6} in a thousand, {bytes} bytes each", case.name);
         match allowed {
             Some(allowed) if count <= allowed => {}
-            Some(allowed) => wrong.push(format!("{}: {count} blocks in a thousand, not {allowed}", case.name)),
+            Some(allowed) => {
+                wrong.push(format!("{}: {count} blocks in a thousand, not {allowed}", case.name))
+            }
             None => wrong.push(format!("{}: {count} blocks in a thousand are not in the table", case.name)),
         }
     }
