@@ -149,9 +149,7 @@ pub(crate) fn encoded_len(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, 
 fn publish<'a>(parts: &Parts<'a>, cover: &Cover<'_>, naming: Naming) -> Publish<'a> {
     let topic = match naming {
         Naming::Alias(_) => None,
-        Naming::Name | Naming::NameAndAlias(_) => {
-            Some(TopicName::parse(parts.topic).expect("a message's topic was parsed before"))
-        }
+        Naming::Name | Naming::NameAndAlias(_) => Some(TopicName::from_valid(parts.topic)),
     };
     Publish {
         dup: cover.dup,
@@ -164,11 +162,17 @@ fn publish<'a>(parts: &Parts<'a>, cover: &Cover<'_>, naming: Naming) -> Publish<
     }
 }
 
+#[inline]
 fn extra_properties(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: Now) -> PropertiesBuf {
-    let mut extra = PropertiesBuf::new();
-    if !cover.version.is_v5() {
-        return extra;
+    let has_none = parts.expires_at.is_none() && naming == Naming::Name && cover.subscription_ids.is_empty();
+    match has_none || !cover.version.is_v5() {
+        true => PropertiesBuf::new(),
+        false => some_extra_properties(parts, cover, naming, now),
     }
+}
+
+fn some_extra_properties(parts: &Parts<'_>, cover: &Cover<'_>, naming: Naming, now: Now) -> PropertiesBuf {
+    let mut extra = PropertiesBuf::new();
     if let Some(at) = parts.expires_at {
         // [MQTT5 3.3.2-6] A message that was sent before it expired may say 0 when sent again.
         extra.push(Property::MessageExpiryInterval(at.ms_since(now).div_ceil(1000) as u32));

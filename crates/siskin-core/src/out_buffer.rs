@@ -4,6 +4,36 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
+/// Memory that drained buffers gave back, for the next that need some.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    free: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl Pool {
+    fn take(&mut self) -> Vec<u8> {
+        let storage = self.free.pop().unwrap_or_default();
+        self.bytes -= storage.capacity();
+        storage
+    }
+
+    /// Keeps `storage`, unless there is enough.
+    pub(crate) fn keep(&mut self, storage: Vec<u8>) {
+        let capacity = storage.capacity();
+        if (1..=STORAGE_BYTES_MAX).contains(&capacity) && self.bytes + capacity <= POOL_BYTES_MAX {
+            self.bytes += capacity;
+            self.free.push(storage);
+        }
+    }
+}
+
+/// Buffers larger than this are given back to the system.
+const STORAGE_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that are kept, over all buffers.
+const POOL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bytes on their way to one peer: packets in a row, with large payloads referred to in between.
 ///
 /// An empty buffer whose storage was taken back holds no memory.
@@ -29,12 +59,11 @@ impl OutBuffer {
         self.splices.push((self.bytes.len(), payload));
     }
 
-    /// Takes `storage` to grow in, if it has none of its own.
-    pub(crate) fn lend(&mut self, storage: &mut Vec<Vec<u8>>) {
-        if self.bytes.capacity() == 0
-            && let Some(bytes) = storage.pop()
-        {
-            self.bytes = bytes;
+    /// Takes memory of `pool` to grow in, if it has none of its own.
+    #[inline]
+    pub(crate) fn lend(&mut self, pool: &mut Pool) {
+        if self.bytes.capacity() == 0 {
+            self.bytes = pool.take();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::durable::Durable;
 use crate::event::{Dropped, Event};
 use crate::frames::Frames;
 use crate::limits::Limits;
-use crate::out_buffer::OutBuffer;
+use crate::out_buffer::{OutBuffer, Pool};
 use crate::session::{Delivery, Drops, SessionKey};
 use crate::stats::Stats;
 use crate::time::Now;
@@ -39,7 +39,7 @@ pub(crate) struct Turn {
     /// Sessions with drops to be reported, and when; in that order, as all wait equally long.
     pub(crate) reports: VecDeque<(Now, SessionKey)>,
     /// Memory that drained buffers gave back.
-    pub(crate) storage: Vec<Vec<u8>>,
+    pub(crate) pool: Pool,
     /// Subscription identifiers of the delivery at hand.
     pub(crate) ids: Vec<u32>,
     /// Deliveries by shared subscriptions whose session is gone: others of the group should have them.
@@ -57,16 +57,9 @@ impl Turn {
             closes: Vec::new(),
             events: Vec::new(),
             reports: VecDeque::new(),
-            storage: Vec::new(),
+            pool: Pool::default(),
             ids: Vec::new(),
             orphans: Vec::new(),
-        }
-    }
-
-    /// Takes the memory of a drained buffer for the next one that needs some.
-    pub(crate) fn keep_storage(&mut self, storage: Vec<u8>) {
-        if (1..=STORAGE_BYTES_MAX).contains(&storage.capacity()) && self.storage.len() < STORAGE_MAX {
-            self.storage.push(storage);
         }
     }
 
@@ -123,9 +116,3 @@ impl Turn {
         self.reports.extend(drops.note(client_id, topic, why, now, &mut self.events));
     }
 }
-
-/// Buffers larger than this are given back to the system.
-const STORAGE_BYTES_MAX: usize = 64 * 1024;
-
-/// Buffers kept for reuse.
-const STORAGE_MAX: usize = 256;

@@ -74,7 +74,7 @@ impl Bare {
         for (key, _) in self.dirty.drain(..) {
             let Some(out) = self.worker.out(key) else { continue };
             while !out.is_empty() {
-                let mut slices = [IoSlice::new(&[]); 64];
+                let mut slices = [IoSlice::new(&[]); 8];
                 let count = out.slices(&mut slices);
                 let before = self.taken.len();
                 slices[..count].iter().for_each(|slice| self.taken.extend_from_slice(slice));

@@ -68,7 +68,7 @@ impl Connection {
 
     /// Makes ready to append: memory to grow in, and a place on the dirty list.
     pub(crate) fn begin(&mut self, turn: &mut Turn, key: super::SessionKey) {
-        self.out.lend(&mut turn.storage);
+        self.out.lend(&mut turn.pool);
         if !self.is_dirty && !self.is_corked {
             self.is_dirty = true;
             turn.dirty.push((key, self.number));

@@ -187,7 +187,9 @@ impl Session {
     /// Sends as much of what waits as there is room for: resends first, then what is queued and what is
     /// retained in turn, so that neither starves the other. [MQTT-4.4.0-1] [MQTT5 4.4.0-1]
     pub(crate) fn pump(&mut self, turn: &mut Turn, retained: &RwLock<Retained>, now: Now) {
-        self.resend(turn, now);
+        if self.sender.is_resending() {
+            self.resend(turn, now);
+        }
         if self.queue.is_empty() && self.feeds.is_empty() {
             return;
         }

@@ -184,7 +184,7 @@ impl Worker {
         let Some(connection) = session.connection.as_deref_mut() else { return };
         if connection.out.is_empty() {
             let storage = connection.out.take_storage();
-            self.turn.keep_storage(storage);
+            self.turn.pool.keep(storage);
         }
         session.pump(&mut self.turn, &self.shared.retained, now);
     }

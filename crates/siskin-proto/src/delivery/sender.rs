@@ -137,6 +137,7 @@ impl<M> Sender<M> {
     }
 
     /// Whether resends wait, with room in the window or without.
+    #[inline]
     pub fn is_resending(&self) -> bool {
         self.sent < self.flights.len() || !self.releases.is_empty()
     }

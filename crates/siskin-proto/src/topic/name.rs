@@ -18,6 +18,13 @@ impl<'a> TopicName<'a> {
         Ok(Self(text))
     }
 
+    /// A name that was found to be one before. Anything else ends in packets that receivers refuse.
+    #[inline]
+    pub fn from_valid(text: &'a str) -> Self {
+        debug_assert!(Self::parse(text).is_ok(), "{text:?} is no topic name");
+        Self(text)
+    }
+
     /// The name, character by character as the publisher sent it. [MQTT5 4.7.3-4]
     #[inline]
     pub const fn as_str(self) -> &'a str {
