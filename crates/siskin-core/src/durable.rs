@@ -18,6 +18,7 @@ use crate::message::Message;
 use crate::session::{Extra, SessionKey};
 use crate::store::record::{self, Receiver};
 use crate::store::{Batch, Fetch, Fetched, Health, RecordId, Store, Ticket};
+use crate::time::Now;
 
 /// What all workers know of the store.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +51,20 @@ pub(crate) struct Durable {
     /// Whether the packet at hand changed anything that must be safe before it is answered.
     touched: bool,
     gathering: Vec<Promise>,
-    waiting: VecDeque<(Ticket, Vec<Promise>)>,
+    waiting: VecDeque<Waiting>,
     /// The last ticket that anybody waits for.
     awaited: Ticket,
     /// Sessions whose queue begins with what lies in the store alone.
     fetches: Vec<SessionKey>,
+}
+
+/// Promises that wait for a batch.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
+    /// When they were first seen to wait.
+    since: Option<Now>,
+    promises: Vec<Promise>,
 }
 
 /// Something to do on a connection when all before it is safe.
@@ -174,7 +184,7 @@ impl Durable {
         }
         if !promises.is_empty() {
             // Those without a record of their own stand behind one that was awaited before.
-            self.waiting.push_back((self.awaited, promises));
+            self.waiting.push_back(Waiting { ticket: self.awaited, since: None, promises });
         }
     }
 
@@ -198,14 +208,22 @@ impl Durable {
         }
     }
 
-    /// The next promises that may be kept.
-    pub(crate) fn take_kept(&mut self) -> Option<Vec<Promise>> {
-        let (ticket, _) = self.waiting.front()?;
+    /// From now on it counts how long those wait that have just begun to.
+    pub(crate) fn mark_waiting(&mut self, now: Now) {
+        for waiting in self.waiting.iter_mut().rev().take_while(|waiting| waiting.since.is_none()) {
+            waiting.since = Some(now);
+        }
+    }
+
+    /// The next promises that may be kept, and how many milliseconds they have waited.
+    pub(crate) fn take_kept(&mut self, now: Now) -> Option<(Vec<Promise>, u64)> {
+        let waiting = self.waiting.front()?;
         let store = self.records.store.as_ref()?;
-        if *ticket > store.safe() {
+        if waiting.ticket > store.safe() {
             return None;
         }
-        self.waiting.pop_front().map(|(_, promises)| promises)
+        let Waiting { since, promises, .. } = self.waiting.pop_front()?;
+        Some((promises, since.map_or(0, |since| now.ms_since(since))))
     }
 
     /// The session `key` wants bodies that lie in the store alone.

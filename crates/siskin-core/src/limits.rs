@@ -60,6 +60,12 @@ pub struct Limits {
     pub subscription_ids_available: bool,
     /// Seconds between two rounds of `$SYS` messages, 0 for none.
     pub sys_interval_s: u32,
+    /// Whether it is recorded what happens to each client.
+    pub recorder_enabled: bool,
+    /// Clients without a session whose stories are kept. One more, and the oldest story goes.
+    pub recorder_clients_max: u32,
+    /// Bytes of the stories of clients without a session. Beyond it the oldest go.
+    pub recorder_bytes_max: u64,
 }
 
 /// Which message goes when a session's queue is full.
@@ -101,6 +107,9 @@ impl Default for Limits {
             shared_available: true,
             subscription_ids_available: true,
             sys_interval_s: 10,
+            recorder_enabled: true,
+            recorder_clients_max: 10_000,
+            recorder_bytes_max: 16 * 1024 * 1024,
         }
     }
 }

@@ -9,6 +9,7 @@ use siskin_proto::{PacketId, Qos, SubscriptionOptions, TopicFilter, Version};
 
 use crate::hash::{HashMap, hasher};
 use crate::message::{Message, Parts, Publisher};
+use crate::recorder::What;
 use crate::router::Subscriber;
 use crate::session::{Body, Delivery, Extra, Lasting, Reference, Session, StoredWill};
 use crate::shared::Shared;
@@ -294,6 +295,9 @@ impl Worker {
         if session.expiry_s != u32::MAX {
             self.wheel.arm(key, &mut session.due, Timer::SessionExpiry, since.plus_s(session.expiry_s));
         }
+        session.left_at = since;
+        let what = What::Restored { waiting: (session.queue.len() + session.sender.open()) as u32 };
+        self.turn.recorder.record(&mut session.diary.log, &head.client_id, what, now);
         self.sessions.insert(session);
         self.turn.stats.sessions.add(1);
     }

@@ -4,11 +4,12 @@
 //! never two together, and none on the way of a message whose route is cached.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::durable::Records;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
+use crate::recorder::{Entry, Gone, GoneClient, Story};
 use crate::retained::Retained;
 use crate::router::Router;
 use crate::session::SessionKey;
@@ -35,6 +36,7 @@ pub struct Shared {
     pub retained: RwLock<Retained>,
     pub(crate) registry: Registry,
     pub(crate) lasting: LastingSessions,
+    gone: Mutex<Gone>,
     pub(crate) records: Records,
     pub(crate) limits: Limits,
     pub(crate) node: NodeInfo,
@@ -73,6 +75,7 @@ impl Shared {
             retained: RwLock::new(retained),
             registry: Registry::new(seed),
             lasting: LastingSessions::new(seed),
+            gone: Mutex::new(Gone::new(&limits, seed)),
             records,
             limits,
             node,
@@ -105,6 +108,36 @@ impl Shared {
             totals.add(stats);
         }
         totals
+    }
+
+    /// The session of `client_id`, if it has one. Its worker is the one to ask about it.
+    pub fn owner(&self, client_id: &str) -> Option<SessionKey> {
+        self.registry.owner(client_id)
+    }
+
+    /// What is known of a client without a session.
+    pub fn story_of_gone(&self, client_id: &str) -> Option<Story> {
+        let log = self.gone().log(client_id)?;
+        Some(Story { client_id: client_id.into(), present: None, entries: log.entries() })
+    }
+
+    /// Up to `most` clients without a session of which something is known, the latest first.
+    pub fn gone_clients(&self, most: usize) -> Vec<GoneClient> {
+        self.gone().latest(most)
+    }
+
+    /// How many stories of clients without a session are kept, and the bytes that they hold.
+    pub fn gone_size(&self) -> (usize, u64) {
+        self.gone().size()
+    }
+
+    /// A connection that said it was `client_id` was not accepted.
+    pub(crate) fn record_refusal(&self, client_id: &Arc<str>, entry: &Entry<'_>) {
+        self.gone().refuse(client_id, entry);
+    }
+
+    pub(crate) fn gone(&self) -> MutexGuard<'_, Gone> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A client id that no session has. [MQTT-3.1.3-6] [MQTT5 3.2.2-16]

@@ -20,6 +20,13 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 pub(crate) struct Due([Now; 3]);
 
+impl Due {
+    /// When `timer` is due, if it is armed.
+    pub(crate) fn at(&self, timer: Timer) -> Option<Now> {
+        Some(self.0[timer as usize]).filter(|at| *at != NEVER)
+    }
+}
+
 impl Default for Due {
     fn default() -> Self {
         Self([NEVER; 3])

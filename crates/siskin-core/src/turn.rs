@@ -11,7 +11,8 @@ use crate::event::{Dropped, Event};
 use crate::frames::Frames;
 use crate::limits::Limits;
 use crate::out_buffer::{OutBuffer, Pool};
-use crate::session::{Delivery, Drops, SessionKey};
+use crate::recorder::{Diary, Recorder};
+use crate::session::{Delivery, SessionKey};
 use crate::stats::Stats;
 use crate::time::Now;
 
@@ -36,7 +37,8 @@ pub(crate) struct Turn {
     pub(crate) dirty: Vec<(SessionKey, u32)>,
     pub(crate) closes: Vec<Close>,
     pub(crate) events: Vec<Event>,
-    /// Sessions with drops to be reported, and when; in that order, as all wait equally long.
+    pub(crate) recorder: Recorder,
+    /// Sessions with something to be reported, and when; in that order, as all wait equally long.
     pub(crate) reports: VecDeque<(Now, SessionKey)>,
     /// Memory that drained buffers gave back.
     pub(crate) pool: Pool,
@@ -49,6 +51,7 @@ pub(crate) struct Turn {
 impl Turn {
     pub(crate) fn new(limits: Limits, stats: Arc<Stats>, durable: Durable) -> Self {
         Self {
+            recorder: Recorder::new(&limits),
             limits,
             stats,
             durable,
@@ -97,7 +100,7 @@ impl Turn {
     /// within the last second, else with the others when that is over.
     pub(crate) fn dropped(
         &mut self,
-        drops: &mut Drops,
+        diary: &mut Diary,
         client_id: &Arc<str>,
         topic: &str,
         why: Dropped,
@@ -113,6 +116,7 @@ impl Turn {
             Dropped::Unreadable => &self.stats.dropped_unreadable,
         }
         .add(1);
-        self.reports.extend(drops.note(client_id, topic, why, now, &mut self.events));
+        let report = diary.dropped(client_id, topic, why, &mut self.recorder, &mut self.events, now);
+        self.reports.extend(report);
     }
 }

@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use siskin_core::{
-    Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Recovered, SessionKey, Shared, Totals,
-    Worker, refuse_first,
+    Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Origin, Recovered, SessionKey, Shared,
+    Story, Totals, Worker, refuse_first,
 };
 use siskin_proto::{
     Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
@@ -267,6 +267,23 @@ impl Broker {
         Arc::clone(&self.0.borrow().shared)
     }
 
+    /// What is known of `client_id`, as whoever asks finds it: from the worker that has its session, or from any.
+    pub fn story(&self, client_id: &str) -> Option<Story> {
+        let inner = self.0.borrow();
+        let worker = inner.shared.owner(client_id).map_or(0, SessionKey::worker);
+        inner.workers[usize::from(worker)].story(client_id)
+    }
+
+    /// What `ask` finds on each worker.
+    pub fn ask<R>(&self, ask: impl FnMut(&mut Worker) -> R) -> Vec<R> {
+        self.0.borrow_mut().workers.iter_mut().map(ask).collect()
+    }
+
+    /// The present.
+    pub fn now(&self) -> Now {
+        self.0.borrow().now
+    }
+
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.0.borrow().workers.iter().map(Worker::sessions).sum()
@@ -347,6 +364,7 @@ impl Inner {
     fn take_frame(&mut self, line: usize) -> bool {
         let (index, key) = (self.lines[line].worker, self.lines[line].key);
         let (now, limit) = (self.now, self.shared.limits().packet_size_max);
+        let origin = origin(line);
         let worker = &mut self.workers[index];
         if key.is_some_and(|key| worker.is_ahead(key)) {
             return false;
@@ -367,7 +385,7 @@ impl Inner {
                         return false;
                     }
                 }
-                None => match worker.connect(frame, line as u32, now) {
+                None => match worker.connect(frame, line as u32, origin, now) {
                     Connected::Accepted(key) => {
                         used = frame.len;
                         self.lines[line].key = Some(key);
@@ -385,7 +403,9 @@ impl Inner {
                     Some(key) => worker.reject(key, error, now),
                     None => {
                         self.lines[line].outbound.extend(refuse_first(&error, None));
-                        self.lines[line].end = Some(Cause::Malformed(error));
+                        let cause = Cause::Malformed(error);
+                        worker.turned_away(origin, None, &cause.to_string(), now);
+                        self.lines[line].end = Some(cause);
                     }
                 }
                 self.close();
@@ -483,7 +503,17 @@ impl Inner {
     }
 }
 
+/// Where the transport `line` comes from: each from an address of its own.
+fn origin(line: usize) -> Origin {
+    Origin::Address([10, 0, (line >> 8) as u8, line as u8].into(), 50_000)
+}
+
 impl Client {
+    /// Where the broker sees it come from.
+    pub fn origin(&self) -> Origin {
+        origin(self.line)
+    }
+
     /// The version it speaks.
     pub fn version(&self) -> Version {
         self.version

@@ -121,6 +121,18 @@ impl Index {
         subscribers?.group(filter.as_str(), &self.hasher)
     }
 
+    /// The subscription of one session.
+    pub(super) fn subscription(&self, filter: TopicFilter<'_>, session: SessionKey) -> Option<Subscriber> {
+        let subscribers = match filter.has_wildcard() {
+            true => self.wild.get(filter.filter()),
+            false => self.get_exact(filter.filter()),
+        }?;
+        match filter.share() {
+            Some(_) => subscribers.group(filter.as_str(), &self.hasher)?.member(session, &self.hasher),
+            None => subscribers.get(session, &self.hasher),
+        }
+    }
+
     pub(super) fn counts(&self) -> Counts {
         self.counts
     }

@@ -148,6 +148,11 @@ impl Router {
         self.read(self.shard_of(filter)).group(filter)?.pick_online(turn)
     }
 
+    /// The subscription of `session` to `filter`, as it is.
+    pub fn subscription(&self, filter: TopicFilter<'_>, session: SessionKey) -> Option<Subscriber> {
+        self.read(self.shard_of(filter)).subscription(filter, session)
+    }
+
     /// How many subscriptions there are, shared ones included.
     pub fn subscriptions(&self) -> usize {
         self.counts().subscriptions

@@ -65,6 +65,11 @@ impl Shared {
         true
     }
 
+    /// What the session asked for, if it is a member.
+    pub(super) fn member(&self, session: SessionKey, hasher: &Hasher) -> Option<Subscriber> {
+        self.members.position(&session, hasher).map(|at| self.members.as_slice()[at])
+    }
+
     /// Those who may be given a message now: whoever is online, or everybody when nobody is.
     pub(super) fn candidates(&self) -> &[Subscriber] {
         let members = self.members.as_slice();

@@ -62,6 +62,15 @@ impl Subscribers {
         }
     }
 
+    /// What the session asked for.
+    pub(super) fn get(&self, session: SessionKey, hasher: &Hasher) -> Option<Subscriber> {
+        match self {
+            Self::Nobody => None,
+            Self::One(one) => Some(*one).filter(|one| one.session == session),
+            Self::Many(many) => many.plain.position(&session, hasher).map(|at| many.plain.as_slice()[at]),
+        }
+    }
+
     /// Says whether the session was there.
     pub(super) fn remove(&mut self, session: SessionKey, hasher: &Hasher) -> bool {
         match self {

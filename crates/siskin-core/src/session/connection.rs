@@ -4,6 +4,7 @@ use siskin_proto::delivery::{InboundAliases, OutboundAliases};
 use siskin_proto::{Packet, PacketKind, Version};
 
 use crate::out_buffer::OutBuffer;
+use crate::recorder::Origin;
 use crate::time::Now;
 use crate::turn::Turn;
 
@@ -34,6 +35,17 @@ pub(crate) struct Connection {
     /// How long the client may be silent, 0 for ever.
     pub(crate) silence_ms_max: u64,
     pub(crate) received_at: Now,
+    pub(crate) since: Now,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    /// PUBLISH packets that came.
+    pub(crate) messages_received: u64,
+    /// PUBLISH packets that were put out.
+    pub(crate) messages_sent: u64,
+    pub(crate) origin: Origin,
+    pub(crate) clean_start: bool,
+    /// In force; 0 for none.
+    pub(crate) keep_alive_s: u16,
     pub(crate) out: OutBuffer,
     pub(crate) inbound_aliases: InboundAliases,
     /// Only for a client that allows any.
@@ -49,6 +61,7 @@ impl Connection {
         }
         self.begin(turn, key);
         packet.encode(self.version, self.out.storage());
+        self.bytes_sent += len as u64;
         turn.count_sent(packet.kind(), len);
         true
     }
@@ -63,6 +76,7 @@ impl Connection {
     ) {
         self.begin(turn, key);
         self.out.storage().extend_from_slice(bytes);
+        self.bytes_sent += bytes.len() as u64;
         turn.count_sent(kind, bytes.len());
     }
 

@@ -86,7 +86,7 @@ impl Session {
             put_publish(connection, turn, self.key, offered, &cover, now).err()
         };
         if let Some(why) = dropped {
-            turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now);
+            turn.dropped(&mut self.diary, &self.client_id, offered.parts.topic, why, now);
         }
     }
 
@@ -95,7 +95,7 @@ impl Session {
         for lost in self.queue.push(delivery, &turn.limits) {
             turn.release(&lost);
             let topic = lost.message().map_or(ON_DISK, |message| message.topic());
-            turn.dropped(&mut self.drops, &self.client_id, topic, Dropped::QueueFull, now);
+            turn.dropped(&mut self.diary, &self.client_id, topic, Dropped::QueueFull, now);
         }
     }
 
@@ -157,7 +157,7 @@ impl Session {
             // [MQTT5 3.1.2-25] As if it had been delivered: no id, no quota, no place.
             Err(why) => {
                 turn.give_up(&delivery);
-                turn.dropped(&mut self.drops, &self.client_id, offered.parts.topic, why, now);
+                turn.dropped(&mut self.diary, &self.client_id, offered.parts.topic, why, now);
             }
         }
     }
@@ -179,7 +179,7 @@ impl Session {
         let message = Arc::clone(message);
         turn.frames.clear();
         if let Err(why) = put_publish(connection, turn, self.key, &mut Offered::kept(&message), &cover, now) {
-            turn.dropped(&mut self.drops, &self.client_id, message.topic(), why, now);
+            turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
             self.finished(turn, id);
         }
     }
@@ -231,7 +231,7 @@ impl Session {
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
                 turn.give_up(&delivery);
-                turn.dropped(&mut self.drops, &self.client_id, message.topic(), Dropped::Expired, now);
+                turn.dropped(&mut self.diary, &self.client_id, message.topic(), Dropped::Expired, now);
                 continue;
             }
             turn.frames.clear();
@@ -284,7 +284,7 @@ impl Session {
                     turn.frames.clear();
                     let mut offered = Offered::kept(&message);
                     if let Err(why) = put_publish(connection, turn, self.key, &mut offered, &cover, now) {
-                        turn.dropped(&mut self.drops, &self.client_id, message.topic(), why, now);
+                        turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
                         self.finished(turn, id);
                     }
                 }
@@ -362,6 +362,8 @@ pub(super) fn put_publish(
     } else {
         put_own_publish(connection, turn, key, offered, cover, now)?
     };
+    connection.messages_sent += 1;
+    connection.bytes_sent += len as u64;
     turn.count_sent(PacketKind::Publish, len);
     turn.stats.messages_sent[cover.qos as usize].add(1);
     turn.stats.publish_bytes_sent.add(offered.parts.payload.len() as u64);

@@ -226,6 +226,22 @@ impl Queue {
         shared
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.deliveries.len()
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
+        self.deliveries.iter()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }

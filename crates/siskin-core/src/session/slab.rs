@@ -70,6 +70,12 @@ impl Sessions {
         self.places.iter().filter_map(|place| place.session.as_deref())
     }
 
+    /// The sessions from `place` on, each with its place.
+    pub(crate) fn from(&self, place: u32) -> impl Iterator<Item = (u32, &Session)> {
+        let rest = self.places.get(place as usize..).unwrap_or(&[]);
+        (place..).zip(rest).filter_map(|(place, tenant)| Some((place, tenant.session.as_deref()?)))
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.places.len() - self.free.len()
     }

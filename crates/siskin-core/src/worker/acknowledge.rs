@@ -10,6 +10,7 @@ use crate::cause::Cause;
 use crate::durable::{Promise, Then};
 use crate::event::Dropped;
 use crate::message::{Message, Parts};
+use crate::recorder::{Entry, What};
 use crate::session::{Delivery, Session, SessionKey};
 use crate::store::record::{Progress, Record};
 use crate::store::{Fetch, Fetched, Health};
@@ -21,6 +22,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         // An acknowledgement of nothing may be a late one: it does no harm.
         let acked = session.sender.puback(ack.packet_id);
+        note_late(session, &mut self.turn, &acked, now);
         settle(session, &mut self.turn, &acked);
         session.pump(&mut self.turn, &self.shared.retained, now);
         Ok(())
@@ -29,6 +31,7 @@ impl Worker {
     pub(super) fn handle_pubrec(&mut self, key: SessionKey, ack: &PubRec<'_>, now: Now) -> Result<(), Cause> {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let acked = session.sender.pubrec(ack.packet_id, ack.reason.is_error());
+        note_late(session, &mut self.turn, &acked, now);
         // After a crash the client must not be offered again what it has taken over.
         if let Acked::Release(delivery) = &acked
             && let (Some(lasting), Some((record, reference))) =
@@ -130,7 +133,11 @@ impl Worker {
             self.take_fetched(fetched, now);
         }
         self.turn.durable.flush();
-        while let Some(promises) = self.turn.durable.take_kept() {
+        self.turn.durable.mark_waiting(now);
+        while let Some((promises, waited_ms)) = self.turn.durable.take_kept(now) {
+            if waited_ms >= SAFE_LATE_MS {
+                self.record_late(&promises, waited_ms, now);
+            }
             for Promise { key, connection, then } in promises {
                 self.keep_promise(key, connection, &then, now);
             }
@@ -164,6 +171,16 @@ impl Worker {
             };
             connection.promises >= most
         })
+    }
+
+    /// Promises were kept so late that their clients will have noticed.
+    fn record_late(&mut self, promises: &[Promise], ms_max: u64, now: Now) {
+        for run in promises.chunk_by(|a, b| a.key == b.key) {
+            let Some(session) = self.sessions.get_mut(run[0].key) else { continue };
+            let what = What::SafeLate { ms_max };
+            let entry = Entry { at: now, until: now, count: run.len() as u64, what };
+            self.turn.recorder.record_many(&mut session.diary.log, &session.client_id, &entry);
+        }
     }
 
     fn keep_promise(&mut self, key: SessionKey, serial: u64, then: &Then, now: Now) {
@@ -246,11 +263,26 @@ impl Worker {
             } else if let Some(delivery) = session.queue.take_unreadable(record) {
                 self.turn.release(&delivery);
                 let topic = "(a topic that cannot be read)";
-                self.turn.dropped(&mut session.drops, &session.client_id, topic, Dropped::Unreadable, now);
+                self.turn.dropped(&mut session.diary, &session.client_id, topic, Dropped::Unreadable, now);
             }
         }
         session.pump(&mut self.turn, &self.shared.retained, now);
     }
+}
+
+/// Takes note of a message that was acknowledged long after it came, though the client was there all the time.
+fn note_late(session: &mut Session, turn: &mut Turn, acked: &Acked<Delivery>, now: Now) {
+    let (Acked::Finished(Some(delivery)) | Acked::Release(delivery)) = acked else { return };
+    let (Some(message), Some(connection)) = (delivery.message(), session.connection.as_deref()) else {
+        return;
+    };
+    let arrived = message.received_at();
+    let ms = now.ms_since(arrived);
+    if ms < ACKNOWLEDGED_LATE_MS || arrived < connection.since || delivery.retain || !turn.recorder.is_on {
+        return;
+    }
+    let Turn { recorder, events, reports, .. } = turn;
+    reports.extend(session.diary.acknowledged_late(&session.client_id, ms, recorder, events, now));
 }
 
 fn settle(session: &Session, turn: &mut Turn, acked: &Acked<Delivery>) {
@@ -262,6 +294,12 @@ fn settle(session: &Session, turn: &mut Turn, acked: &Acked<Delivery>) {
         turn.stats.acknowledged.add(1);
     }
 }
+
+/// A promise that waits so long for the store is one that its client hears of late.
+const SAFE_LATE_MS: u64 = 1_000;
+
+/// A client that takes so long to acknowledge a message does so late.
+const ACKNOWLEDGED_LATE_MS: u64 = 10_000;
 
 /// A client with so many promises open is not read until some are kept.
 const PROMISES_MAX: u32 = 1024;

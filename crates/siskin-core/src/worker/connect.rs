@@ -15,6 +15,7 @@ use crate::cause::Cause;
 use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
 use crate::out_buffer::OutBuffer;
+use crate::recorder::{Origin, What};
 use crate::session::{Connection, Lasting, Session, SessionKey, StoredWill};
 use crate::time::Now;
 use crate::timer::Timer;
@@ -83,26 +84,31 @@ struct Terms {
 /// What a CONNECT has come to.
 #[derive(Clone, Copy)]
 struct Opening {
-    /// The driver's number of the transport.
+    /// The driver's number of the transport, and where it comes from.
     connection: u32,
+    origin: Origin,
+    /// Whose connection it takes over.
+    took_over: Option<Origin>,
     session_present: bool,
     /// Whether its CONNACK promises what is not safe yet.
     must_wait: bool,
 }
 
 impl Worker {
-    /// The first frame of a new transport, which its driver calls `connection`.
-    pub fn connect(&mut self, frame: Frame<'_>, connection: u32, now: Now) -> Connected {
+    /// The first frame of a new transport, which its driver calls `connection` and which comes from `origin`.
+    pub fn connect(&mut self, frame: Frame<'_>, connection: u32, origin: Origin, now: Now) -> Connected {
         let connect = match decode_connect(frame) {
             Ok(connect) => connect,
             Err(error) => {
                 self.turn.stats.refused.add(1);
                 let reply = refuse_first(&error, announced_version(frame));
-                return Connected::Refused { reply, cause: Cause::Malformed(error), client_id: None };
+                let cause = Cause::Malformed(error);
+                self.turned_away(origin, None, &cause.to_string(), now);
+                return Connected::Refused { reply, cause, client_id: None };
             }
         };
         if let Some(reason) = self.refusal_of(&connect) {
-            return self.refuse(&connect, reason);
+            return self.refuse(&connect, origin, reason, now);
         }
         let assigned = connect.client_id.is_empty();
         let client_id = match assigned {
@@ -113,12 +119,12 @@ impl Worker {
         let accepted = accepted(false, &terms);
         // [MQTT5 3.1.2-24] A client that cannot even be told its terms; before anything is done for it.
         if accepted.encoded_len(connect.version) > terms.packet_size_max as usize {
-            return self.refuse(&connect, Reason::PacketTooLarge);
+            return self.refuse(&connect, origin, Reason::PacketTooLarge, now);
         }
         let is_lasting = terms.expiry_s > 0 && self.turn.durable.is_on();
         let may_promise = self.turn.durable.health().may_promise();
         if is_lasting && !may_promise {
-            return self.refuse(&connect, Reason::ServerUnavailable);
+            return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
         let next = self.sessions.next_key();
         let owner = self.shared.registry.claim(&client_id, next);
@@ -130,12 +136,15 @@ impl Worker {
         // That a session is over is a promise too: it must not come back.
         let had_lasted = owner.and_then(|key| self.sessions.get(key)).is_some_and(|s| s.lasting.is_some());
         if had_lasted && !may_promise {
-            return self.refuse(&connect, Reason::ServerUnavailable);
+            return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
         let stats = Arc::clone(&self.turn.stats);
         stats.packets_received[PacketKind::Connect as usize].add(1);
         stats.bytes_received.add(frame.len as u64);
-        let session_present = owner.is_some_and(|key| self.prepare_session(key, connect.clean_start, now));
+        let before = owner.and_then(|key| self.sessions.get(key)).and_then(|s| s.connection.as_deref());
+        let took_over = before.map(|connection| connection.origin);
+        let session_present =
+            owner.is_some_and(|key| self.prepare_session(key, connect.clean_start, origin, now));
         let key = match owner {
             Some(key) if session_present => key,
             _ => self.begin_session(&client_id, connect.version, is_lasting),
@@ -143,12 +152,14 @@ impl Worker {
         // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
         let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
         let must_wait = is_lasting || had_lasted || has_kept_will && may_promise;
-        self.open(key, &connect, &terms, Opening { connection, session_present, must_wait }, now);
+        let opening = Opening { connection, origin, took_over, session_present, must_wait };
+        self.open(key, &connect, &terms, opening, now);
         Connected::Accepted(key)
     }
 
-    fn refuse(&self, connect: &Connect<'_>, reason: Reason) -> Connected {
+    fn refuse(&mut self, connect: &Connect<'_>, origin: Origin, reason: Reason, now: Now) -> Connected {
         self.turn.stats.refused.add(1);
+        self.turned_away(origin, Some(connect.client_id), &reason.to_string(), now);
         let mut reply = connack(connect.version, reason);
         // [MQTT5 3.1.2-24]
         if reply.len() > packet_size_max(connect) as usize {
@@ -191,11 +202,11 @@ impl Worker {
 
     /// Ends the connection that the session still has, and the session if this CONNECT does not go on
     /// with it. True if it does.
-    fn prepare_session(&mut self, key: SessionKey, clean_start: bool, now: Now) -> bool {
+    fn prepare_session(&mut self, key: SessionKey, clean_start: bool, origin: Origin, now: Now) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
         let was_connected = session.connection.is_some();
         // [MQTT-3.1.4-2] [MQTT5 3.1.4-3]
-        if self.end_connection(key, Cause::TakenOver, now) {
+        if self.end_connection(key, Cause::TakenOver, Some(origin), now) {
             self.turn.stats.sessions_taken_over.add(1);
         }
         let Some(session) = self.sessions.get_mut(key) else { return false };
@@ -209,7 +220,7 @@ impl Worker {
         self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         match &session.will {
             // [MQTT5 3.1.3-9] [MQTT5 3.1.2-8] The client is back before the delay was over.
-            Some(will) if will.delay_s > 0 => self.withdraw_will(key),
+            Some(will) if will.delay_s > 0 => self.withdraw_will(key, now),
             Some(_) => self.publish_will(key, now),
             None => {}
         }
@@ -227,6 +238,9 @@ impl Worker {
             session.lasting = Some(Box::new(Lasting::new(record)));
             self.shared.lasting.insert(key, record);
         }
+        if self.turn.recorder.is_on {
+            session.diary.log = self.shared.gone().take(client_id);
+        }
         self.sessions.insert(session);
         self.turn.stats.sessions.add(1);
         self.turn.stats.sessions_created.add(1);
@@ -235,7 +249,7 @@ impl Worker {
 
     /// Joins the transport to its session and answers.
     fn open(&mut self, key: SessionKey, connect: &Connect<'_>, terms: &Terms, opening: Opening, now: Now) {
-        let Opening { connection: number, session_present, must_wait } = opening;
+        let Opening { connection: number, origin, took_over, session_present, must_wait } = opening;
         let limits = &self.turn.limits;
         let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
         let properties = &connect.properties;
@@ -263,6 +277,14 @@ impl Worker {
             packet_size_max: terms.packet_size_max,
             silence_ms_max,
             received_at: now,
+            since: now,
+            bytes_received: 0,
+            bytes_sent: 0,
+            messages_received: 0,
+            messages_sent: 0,
+            origin,
+            clean_start: connect.clean_start,
+            keep_alive_s: terms.keep_alive_s,
             out: OutBuffer::default(),
             inbound_aliases: InboundAliases::new(),
             outbound_aliases: (outbound > 0).then(|| Box::new(OutboundAliases::new(outbound))),
@@ -273,6 +295,19 @@ impl Worker {
         // [MQTT-3.2.2-2] [MQTT5 3.2.2-3] [MQTT-3.2.0-1] Before anything else.
         connection.put(&mut self.turn, key, &Packet::ConnAck(accepted(session_present, terms)));
         let client_id = Arc::clone(&session.client_id);
+        let what = What::Connected {
+            origin,
+            version: connect.version,
+            clean_start: connect.clean_start,
+            session_present,
+            keep_alive_asked_s: connect.keep_alive_s,
+            keep_alive_s: terms.keep_alive_s,
+            expiry_s: terms.expiry_s,
+            receive_maximum: terms.receive_maximum,
+            waiting: (session.queue.len() + session.sender.open()) as u32,
+            took_over,
+        };
+        self.turn.recorder.record(&mut session.diary.log, &client_id, what, now);
         keep_will(&mut self.turn, session, None);
         keep_session(&mut self.turn, session, None);
         if must_wait {

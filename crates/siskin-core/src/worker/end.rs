@@ -15,6 +15,7 @@ use crate::cause::{Cause, Violation};
 use crate::event::{Ended, Event};
 use crate::message::{Parts, Publisher};
 use crate::out_buffer::OutBuffer;
+use crate::recorder::{Closed, Origin, What};
 use crate::session::{Session, SessionKey, StoredWill};
 use crate::store::record::{self, SessionRecord};
 use crate::time::Now;
@@ -23,7 +24,12 @@ use crate::turn::Turn;
 
 impl Worker {
     /// DISCONNECT from the client: changes what the end of the connection means, and causes it.
-    pub(super) fn handle_disconnect(&mut self, key: SessionKey, disconnect: &Disconnect<'_>) -> Cause {
+    pub(super) fn handle_disconnect(
+        &mut self,
+        key: SessionKey,
+        disconnect: &Disconnect<'_>,
+        now: Now,
+    ) -> Cause {
         let Some(session) = self.sessions.get_mut(key) else { return Cause::ConnectionLost };
         if let Some(expiry_s) = disconnect.properties.session_expiry_interval() {
             let asked_to_last = session.connection.as_deref().is_some_and(|c| c.asked_to_last);
@@ -34,14 +40,14 @@ impl Worker {
         }
         // [MQTT-3.14.4-3] [MQTT5 3.14.4-3] Every other reason leaves the will in force.
         if disconnect.reason == Reason::Success {
-            self.withdraw_will(key);
+            self.withdraw_will(key, now);
         }
         Cause::ClientDisconnect(disconnect.reason)
     }
 
     /// Ends the connection of `key` for `cause`; the session lives on if it is meant to.
     pub(super) fn end(&mut self, key: SessionKey, cause: Cause, now: Now) {
-        if !self.end_connection(key, cause, now) {
+        if !self.end_connection(key, cause, None, now) {
             return;
         }
         let Some(session) = self.sessions.get_mut(key) else { return };
@@ -66,8 +72,14 @@ impl Worker {
         self.place_orphans(now);
     }
 
-    /// Parts the connection from its session. False if there was none.
-    pub(super) fn end_connection(&mut self, key: SessionKey, cause: Cause, now: Now) -> bool {
+    /// Parts the connection from its session, to which `taken_by` comes if it is a take-over. False if there was none.
+    pub(super) fn end_connection(
+        &mut self,
+        key: SessionKey,
+        cause: Cause,
+        taken_by: Option<Origin>,
+        now: Now,
+    ) -> bool {
         self.report_drops(key, now);
         let Some(session) = self.sessions.get_mut(key) else { return false };
         let Some(mut connection) = session.connection.take() else { return false };
@@ -85,6 +97,9 @@ impl Worker {
             }
         }
         session.sender.disconnected();
+        session.left_at = now;
+        let what = What::Disconnected(Closed::new(&cause, taken_by));
+        self.turn.recorder.record(&mut session.diary.log, &session.client_id, what, now);
         self.wheel.disarm(key, &mut session.due, Timer::KeepAlive);
         let client_id = Arc::clone(&session.client_id);
         if session.shared > 0 {
@@ -121,6 +136,7 @@ impl Worker {
         self.report_drops(key, now);
         self.publish_will(key, now);
         let mut session = self.sessions.remove(key)?;
+        let lost = session.queue.len() + session.sender.open();
         for text in session.subscriptions.keys() {
             if let Ok(filter) = TopicFilter::parse(text) {
                 self.shared.router.unsubscribe(filter, key);
@@ -137,9 +153,15 @@ impl Worker {
             Ended::Expired => {}
             Ended::CleanStart => stats.sessions_discarded.add(1),
         }
+        let client_id = Arc::clone(&session.client_id);
+        let mut log = std::mem::take(&mut session.diary.log);
         if session.is_persistent() {
-            let client_id = Arc::clone(&session.client_id);
-            self.turn.events.push(Event::SessionEnded { client_id, why });
+            let what = What::SessionEnded { why, lost: lost as u32 };
+            self.turn.recorder.record(&mut log, &client_id, what, now);
+            self.turn.events.push(Event::SessionEnded { client_id: Arc::clone(&client_id), why });
+        }
+        if self.turn.recorder.is_on {
+            self.shared.gone().put(&client_id, log, now);
         }
         self.place_orphans(now);
         Some(session.client_id)
@@ -152,6 +174,11 @@ impl Worker {
         let Some(will) = session.will.take() else { return };
         let publisher = session.publisher;
         self.publish_stored_will(&will, Some(key), publisher, now);
+        if self.turn.recorder.is_on {
+            let receivers = self.receivers(&will.topic);
+            let topic = (&*will.topic).into();
+            self.record(key, What::WillPublished { topic, receivers }, now);
+        }
     }
 
     /// Publishes a will, be its session there or not.
@@ -182,9 +209,10 @@ impl Worker {
     }
 
     /// The will of session `key` is not to be published.
-    pub(super) fn withdraw_will(&mut self, key: SessionKey) {
-        let will = self.sessions.get_mut(key).and_then(|session| session.will.take());
-        if let Some(record) = will.and_then(|will| will.record) {
+    pub(super) fn withdraw_will(&mut self, key: SessionKey, now: Now) {
+        let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
+        self.record(key, What::WillWithdrawn, now);
+        if let Some(record) = will.record {
             self.turn.durable.batch().release(record, 0);
         }
     }
@@ -213,6 +241,13 @@ impl Worker {
         for key in keys {
             self.publish_will(key, now);
         }
+    }
+
+    /// How many sessions a message on `topic` is due to.
+    fn receivers(&mut self, topic: &str) -> u32 {
+        let routes = &self.routes.route(&self.shared, topic).routes;
+        let plain = routes.plain.chunk_by(|a, b| a.session == b.session).count();
+        (plain + routes.groups.len()) as u32
     }
 
     /// Tells the groups that a member comes or goes.

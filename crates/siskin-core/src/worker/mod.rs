@@ -25,6 +25,7 @@ use crate::event::Event;
 use crate::hash::{Hasher, hasher};
 use crate::message::Publisher;
 use crate::out_buffer::OutBuffer;
+use crate::recorder::{Entry, Origin, What};
 use crate::route_cache::RouteCache;
 use crate::session::{Connection, SessionKey, Sessions, StoredWill};
 use crate::shared::Shared;
@@ -83,6 +84,8 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return Err(Ended) };
         let Some(connection) = session.connection.as_deref_mut() else { return Err(Ended) };
         connection.received_at = now;
+        connection.bytes_received += frame.len as u64;
+        connection.messages_received += u64::from(frame.first >> 4 == PacketKind::Publish as u8);
         let packet = match decode(frame, connection.version) {
             Ok(packet) => packet,
             Err(error) => {
@@ -115,10 +118,10 @@ impl Worker {
             Packet::PubRel(ack) => self.handle_pubrel(key, ack),
             Packet::PubComp(ack) => self.handle_pubcomp(key, ack, now),
             Packet::Subscribe(subscribe) => self.handle_subscribe(key, subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, unsubscribe),
+            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, unsubscribe, now),
             // [MQTT-3.12.4-1]
             Packet::PingReq(_) => self.answer(key, &Packet::PingResp(siskin_proto::PingResp)),
-            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(key, disconnect)),
+            Packet::Disconnect(disconnect) => Err(self.handle_disconnect(key, disconnect, now)),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Cause::Violation(Violation::SecondConnect)),
             // [MQTT5 4.12.0-7]
@@ -132,6 +135,19 @@ impl Worker {
     /// The bytes that came are no frame: the connection ends.
     pub fn reject(&mut self, key: SessionKey, error: DecodeError, now: Now) {
         self.end(key, Cause::Malformed(error), now);
+    }
+
+    /// A transport from `origin` was not let in by its driver, which knows of the client id that it gave, if any.
+    pub fn turned_away(&mut self, origin: Origin, client_id: Option<&str>, why: &str, now: Now) {
+        if !self.turn.recorder.is_on {
+            return;
+        }
+        let entry = Entry::new(now, What::Refused { origin, why: why.into() });
+        let client_id = client_id.unwrap_or_default();
+        self.turn.recorder.recent.push(client_id, &entry);
+        if !client_id.is_empty() {
+            self.shared.record_refusal(&client_id.into(), &entry);
+        }
     }
 
     /// The transport `connection` of session `key` ended by itself.
@@ -231,10 +247,11 @@ impl Worker {
         self.tick_system(now);
     }
 
-    /// Reports what session `key` missed and nobody was told of yet.
+    /// Reports what happened to session `key` and nobody was told of yet.
     pub(super) fn report_drops(&mut self, key: SessionKey, now: Now) {
         if let Some(session) = self.sessions.get_mut(key) {
-            session.drops.report(&session.client_id, now, &mut self.turn.events);
+            let Turn { recorder, events, .. } = &mut self.turn;
+            session.diary.report(&session.client_id, recorder, events, now);
         }
     }
 
@@ -282,6 +299,13 @@ impl Worker {
 
     pub(crate) fn durable(&mut self) -> &mut Durable {
         &mut self.turn.durable
+    }
+
+    /// Writes `what` into the story of session `key`.
+    pub(super) fn record(&mut self, key: SessionKey, what: What<'_>, now: Now) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            self.turn.recorder.record(&mut session.diary.log, &session.client_id, what, now);
+        }
     }
 
     fn connection(&mut self, key: SessionKey) -> Option<&mut Connection> {

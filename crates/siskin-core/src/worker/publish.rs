@@ -228,8 +228,8 @@ impl Worker {
         if parts.retain && !is_retained {
             match from.and_then(|key| sessions.get_mut(key)) {
                 Some(session) => {
-                    let (drops, client_id) = (&mut session.drops, &session.client_id);
-                    turn.dropped(drops, client_id, parts.topic, Dropped::RetainedFull, now);
+                    let (diary, client_id) = (&mut session.diary, &session.client_id);
+                    turn.dropped(diary, client_id, parts.topic, Dropped::RetainedFull, now);
                 }
                 None => turn.stats.dropped_retained_full.add(1),
             }
@@ -402,7 +402,7 @@ impl Worker {
 
     pub(super) fn report_drop(&mut self, key: SessionKey, topic: &str, why: Dropped, now: Now) {
         if let Some(session) = self.sessions.get_mut(key) {
-            self.turn.dropped(&mut session.drops, &session.client_id, topic, why, now);
+            self.turn.dropped(&mut session.diary, &session.client_id, topic, why, now);
         }
     }
 }

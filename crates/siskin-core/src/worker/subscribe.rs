@@ -13,6 +13,7 @@ use super::publish::is_too_deep;
 use crate::cause::{Cause, Violation, unsafe_reason};
 use crate::durable::Then;
 use crate::event::Event;
+use crate::recorder::What;
 use crate::router::Subscriber;
 use crate::session::SessionKey;
 use crate::store::record::{self, SubscriptionRecord};
@@ -45,10 +46,15 @@ impl Worker {
             let unsafe_reason = (is_lasting && !health.may_promise()).then(|| unsafe_reason(health));
             let reason = match self.refusal(key, *filter, id).or(unsafe_reason) {
                 Some(reason) => {
+                    self.record_answer(key, *filter, *options, reason, now);
                     self.refuse_subscription(key, *filter, reason)?;
                     reason
                 }
-                None => self.grant(key, *filter, *options, id),
+                None => {
+                    let reason = self.grant(key, *filter, *options, id);
+                    self.record_answer(key, *filter, *options, reason, now);
+                    reason
+                }
             };
             reasons.push(reason);
         }
@@ -67,6 +73,18 @@ impl Worker {
             session.pump(&mut self.turn, &self.shared.retained, now);
         }
         Ok(())
+    }
+
+    fn record_answer(
+        &mut self,
+        key: SessionKey,
+        filter: TopicFilter<'_>,
+        options: SubscriptionOptions,
+        answer: Reason,
+        now: Now,
+    ) {
+        let filter = filter.as_str().into();
+        self.record(key, What::Subscribed { filter, asked: options.qos, answer }, now);
     }
 
     /// Answers with the first of `forms` that the client takes: now, or if it `must_wait`, when the records put so
@@ -182,12 +200,16 @@ impl Worker {
         &mut self,
         key: SessionKey,
         unsubscribe: &Unsubscribe<'_>,
+        now: Now,
     ) -> Result<(), Cause> {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let mut reasons = Vec::with_capacity(unsubscribe.filters.len());
         for filter in &unsubscribe.filters {
             // [MQTT-3.10.4-1] [MQTT5 3.10.4-1] Equal character by character.
-            let Some(record) = session.subscriptions.remove(filter.as_str()) else {
+            let removed = session.subscriptions.remove(filter.as_str());
+            let what = What::Unsubscribed { filter: filter.as_str().into(), existed: removed.is_some() };
+            self.turn.recorder.record(&mut session.diary.log, &session.client_id, what, now);
+            let Some(record) = removed else {
                 reasons.push(Reason::NoSubscriptionExisted);
                 continue;
             };

@@ -222,6 +222,11 @@ impl<M> Sender<M> {
         self.finish(id)
     }
 
+    /// How many messages may be held at once on the present connection, 0 without one.
+    pub fn receive_maximum(&self) -> u16 {
+        self.receive_maximum
+    }
+
     /// How many deliveries are not finished.
     pub fn open(&self) -> usize {
         usize::from(self.open)

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use siskin_core::Origin;
+
 /// The other end of a transport, as log lines name it. Smaller than a `SocketAddr`, as each idle
 /// connection has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,15 @@ impl Peer {
         match self {
             Self::Address(ip, _) => Some(ip),
             Self::Local => None,
+        }
+    }
+}
+
+impl From<Peer> for Origin {
+    fn from(peer: Peer) -> Self {
+        match peer {
+            Peer::Address(ip, port) => Self::Address(ip, port),
+            Peer::Local => Self::Local,
         }
     }
 }

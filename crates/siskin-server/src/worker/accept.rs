@@ -28,7 +28,9 @@ pub(crate) struct Acceptor {
 pub(super) enum Accepted {
     /// It goes to this worker.
     Connection(Arrival, u16),
-    /// One was closed at once, or failed. There may be more.
+    /// It was closed at once, for want of room. There may be more.
+    Full(Peer),
+    /// One failed. There may be more.
     Closed,
     /// Nobody waits, or nobody may come in now.
     Nobody,
@@ -107,7 +109,7 @@ impl Acceptor {
             if let Some(count) = self.full.pass(now) {
                 report::turned_away(peer, None, &Cause::TooManyConnections, count);
             }
-            return Accepted::Closed;
+            return Accepted::Full(peer);
         }
         let transport = match door.transport(socket, peer) {
             Ok(transport) => transport,

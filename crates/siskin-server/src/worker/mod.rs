@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
-use siskin_core::{Close, Event, Now, SessionKey};
+use siskin_core::{Cause, Close, Event, Now, SessionKey};
 use slab::Slab;
 
 pub(crate) use accept::Acceptor;
@@ -240,6 +240,10 @@ impl Worker {
         let Some(mut acceptor) = self.acceptor.take() else { return };
         for _ in 0..ACCEPTS_PER_TURN {
             match acceptor.accept(self.now, &self.neighbours) {
+                Accepted::Full(peer) => {
+                    let why = Cause::TooManyConnections.to_string();
+                    self.core.turned_away(peer.into(), None, &why, self.now);
+                }
                 Accepted::Connection(arrival, worker) if worker == self.index => {
                     self.adopt(arrival);
                 }
@@ -280,7 +284,7 @@ impl Worker {
         }
         while let Some(deadline) = self.to_connect.due(self.now) {
             if is_opening(&self.connections, &deadline) {
-                self.turn_away(deadline.index, None, &siskin_core::Cause::ConnectTimeout);
+                self.turn_away(deadline.index, None, &Cause::ConnectTimeout);
                 self.forget(deadline.index);
             }
         }
@@ -359,8 +363,15 @@ impl Worker {
         Some(Duration::from_millis(next.ms_since(now)))
     }
 
-    /// Logs that a transport is not let in.
+    /// Records and logs that a transport is not let in.
     fn turn_away(&mut self, index: u32, client_id: Option<&str>, cause: &dyn fmt::Display) {
+        let Some(connection) = self.connections.get(index as usize) else { return };
+        self.core.turned_away(connection.peer.into(), client_id, &cause.to_string(), self.now);
+        self.report_turned_away(index, client_id, cause);
+    }
+
+    /// Logs that a transport is not let in.
+    fn report_turned_away(&mut self, index: u32, client_id: Option<&str>, cause: &dyn fmt::Display) {
         let Some(connection) = self.connections.get(index as usize) else { return };
         if let Some(count) = self.turned_away.pass(self.now) {
             report::turned_away(connection.peer, client_id, cause, count);

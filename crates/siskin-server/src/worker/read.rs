@@ -227,7 +227,8 @@ impl Worker {
                 return None;
             }
         };
-        match self.core.connect(admitted, index, self.now) {
+        let origin = connection.peer.into();
+        match self.core.connect(admitted, index, origin, self.now) {
             Connected::Accepted(key) => {
                 self.connections[index as usize].phase = Phase::Open(key);
                 // At once: a connection that this one takes over has the same key until it is closed.
@@ -235,7 +236,8 @@ impl Worker {
                 self.connections[index as usize].session()
             }
             Connected::Refused { reply, cause, client_id } => {
-                self.turn_away(index, client_id.as_deref(), &cause);
+                // The core has recorded it.
+                self.report_turned_away(index, client_id.as_deref(), &cause);
                 self.refuse(index, &reply);
                 None
             }

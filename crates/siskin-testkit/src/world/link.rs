@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use siskin_core::{Connected, Now, OutBuffer, SessionKey, Worker, refuse_first};
+use siskin_core::{Connected, Now, Origin, OutBuffer, SessionKey, Worker, refuse_first};
 use siskin_proto::{FrameStatus, frame};
 
 pub(super) struct Link {
@@ -82,7 +82,7 @@ pub(super) fn take_frame(links: &mut [Link], number: usize, worker: &mut Worker,
                 return false;
             }
         }
-        None => match worker.connect(frame, number as u32, now) {
+        None => match worker.connect(frame, number as u32, Origin::Unknown, now) {
             Connected::Accepted(key) => link.key = Some(key),
             Connected::Elsewhere { worker } => {
                 link.worker = usize::from(worker);

@@ -1,0 +1,62 @@
+//! The flight recorder: what happened to each client, kept for whoever asks later.
+//!
+//! It is always on and costs a message nothing: only what is rare is recorded. Each session has a [`Diary`], some
+//! tens of bytes while nothing much happens and never more than [`LOG_BYTES_MAX`]; when the session ends, its diary
+//! goes to [`Gone`], which keeps the latest of them. Beside these a worker remembers its latest events of all clients.
+//!
+//! ```text
+//! Session ── Diary ── Log          entries as bytes, the oldest go first
+//!               └──── pending      what happens per message: counted, written down once a second
+//! session ends ─> Gone             of all workers; the client that comes back takes its log with it
+//! Recorder ── Recent               what was written down last, of all clients of a worker
+//! ```
+
+mod bytes;
+mod diary;
+mod entry;
+mod gone;
+mod log;
+mod origin;
+mod recent;
+mod story;
+
+pub(crate) use diary::Diary;
+pub use entry::{By, Closed, ClosedKind, Entry, What};
+pub(crate) use gone::Gone;
+pub use gone::GoneClient;
+pub(crate) use log::Log;
+pub use origin::Origin;
+pub use recent::Recent;
+pub use story::{Clock, Story};
+
+use crate::limits::Limits;
+use crate::time::Now;
+
+/// A worker's side of the recorder.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    pub(crate) is_on: bool,
+    pub(crate) recent: recent::Ring,
+}
+
+impl Recorder {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self { is_on: limits.recorder_enabled, recent: recent::Ring::default() }
+    }
+
+    /// Writes `what` down among the latest events, and into `log`.
+    pub(crate) fn record(&mut self, log: &mut Log, client_id: &str, what: What<'_>, now: Now) {
+        self.record_many(log, client_id, &Entry::new(now, what));
+    }
+
+    /// The same for what happened several times.
+    pub(crate) fn record_many(&mut self, log: &mut Log, client_id: &str, entry: &Entry<'_>) {
+        if !self.is_on {
+            return;
+        }
+        if !entry.what.is_routine() {
+            self.recent.push(client_id, entry);
+        }
+        log.push(entry);
+    }
+}

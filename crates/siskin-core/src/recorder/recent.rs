@@ -1,0 +1,98 @@
+//! What a worker recorded last, of all its clients.
+
+use std::collections::VecDeque;
+
+use super::bytes::{self, cut};
+use super::entry::Entry;
+
+/// One of the latest events of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// The client it is about, or the beginning of a long client id; empty if none was given.
+    pub client_id: String,
+    /// What happened.
+    pub entry: Entry<'static>,
+}
+
+/// The latest events, within a bound: each is its length, its client id and the entry.
+#[derive(Debug, Default)]
+pub(crate) struct Ring {
+    bytes: VecDeque<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Ring {
+    pub(crate) fn push(&mut self, client_id: &str, entry: &Entry<'_>) {
+        let id = cut(client_id, ID_BYTES_MAX);
+        self.scratch.clear();
+        self.scratch.push(id.len() as u8);
+        self.scratch.extend_from_slice(id.as_bytes());
+        bytes::encode(entry, &mut self.scratch);
+        let len = self.scratch.len() as u16;
+        while self.bytes.len() + 2 + self.scratch.len() > RING_BYTES_MAX {
+            let front = self.len_at(0);
+            self.bytes.drain(..front);
+        }
+        self.bytes.extend(len.to_be_bytes());
+        self.bytes.extend(&self.scratch);
+    }
+
+    /// The latest `most`, oldest first.
+    pub(crate) fn latest(&self, most: usize) -> Vec<Recent> {
+        let mut starts = Vec::new();
+        let mut start = 0;
+        while start < self.bytes.len() {
+            starts.push(start);
+            start += self.len_at(start);
+        }
+        let shown = &starts[starts.len().saturating_sub(most)..];
+        shown.iter().filter_map(|start| self.read(*start)).collect()
+    }
+
+    /// Bytes of the event that begins at `start`.
+    fn len_at(&self, start: usize) -> usize {
+        2 + usize::from(u16::from_be_bytes([self.bytes[start], self.bytes[start + 1]]))
+    }
+
+    fn read(&self, start: usize) -> Option<Recent> {
+        let event: Vec<u8> = self.bytes.range(start + 2..start + self.len_at(start)).copied().collect();
+        let (len, rest) = event.split_first()?;
+        let (id, entry) = rest.split_at_checked(usize::from(*len))?;
+        let client_id = String::from_utf8(id.to_vec()).ok()?;
+        Some(Recent { client_id, entry: bytes::decode(entry)? })
+    }
+}
+
+/// Bytes of a client id that are kept.
+const ID_BYTES_MAX: usize = 100;
+
+/// Bytes of the latest events of a worker, more than a thousand of them. At the limit the oldest go.
+const RING_BYTES_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recorder::What;
+    use crate::time::Now;
+
+    #[test]
+    fn the_latest_events_are_kept_within_the_bound() {
+        let mut ring = Ring::default();
+        assert_eq!(ring.latest(10), []);
+        let long = "ü".repeat(200);
+        for at in 0..10_000 {
+            let id = if at % 3 == 0 { long.clone() } else { at.to_string() };
+            ring.push(&id, &Entry::new(Now::from_millis(at), What::WillWithdrawn));
+            assert!(ring.bytes.len() <= RING_BYTES_MAX);
+        }
+        let latest = ring.latest(usize::MAX);
+        assert!(latest.len() > 1000);
+        let ats: Vec<_> = latest.iter().map(|recent| recent.entry.at.as_millis()).collect();
+        assert_eq!(ats, (10_000 - latest.len() as u64..10_000).collect::<Vec<_>>());
+        let two = ring.latest(2);
+        assert_eq!(
+            two.iter().map(|recent| recent.client_id.as_str()).collect::<Vec<_>>(),
+            ["9998", &long[..100]]
+        );
+    }
+}
