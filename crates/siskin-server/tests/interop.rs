@@ -4,7 +4,6 @@
 //! it is in the project's gate. `.ci/install` installs them.
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
-#![allow(clippy::print_stderr)] // What was left out is said where tests say things.
 
 mod support;
 
@@ -15,6 +14,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use siskin_server::config::{ClientCertificates, Durability, Listener, Place};
 use siskin_server::{Config, Server};
+use support::foreign::{installed, left_out};
 use support::pki::{Authority, Folder, asking_listener};
 use support::web::web_listener;
 
@@ -236,11 +236,6 @@ impl Subscriber {
     }
 }
 
-fn installed(program: &str) -> Option<()> {
-    let found = Command::new(program).arg("--help").output().is_ok();
-    found.then_some(()).or_else(|| left_out(program))
-}
-
 fn python_with_paho() -> Option<PathBuf> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/interop-python/bin/python");
     let works = |python: &PathBuf| {
@@ -248,10 +243,4 @@ fn python_with_paho() -> Option<PathBuf> {
         Command::new(python).args(import).output().is_ok_and(|output| output.status.success())
     };
     [own, PathBuf::from("python3")].into_iter().find(works).or_else(|| left_out("paho-mqtt"))
-}
-
-fn left_out<T>(what: &str) -> Option<T> {
-    assert!(std::env::var_os("SISKIN_REQUIRE_INTEROP").is_none(), "{what} is not installed");
-    eprintln!("left out: {what} is not installed");
-    None
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each file of tests uses its part")]
 
+pub(crate) mod foreign;
 pub(crate) mod pki;
 pub(crate) mod web;
 
