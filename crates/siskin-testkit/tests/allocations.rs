@@ -19,10 +19,10 @@ const PER_THOUSAND: &[(&str, u64)] = &[
     ("fanout-0", 0),
     ("fanout-1", 2),
     ("shared-1", 3000),
-    ("offline-1", 2033),
+    ("offline-1", 2042),
     ("retained-set", 2000),
-    ("retained-get", 191),
-    ("connect", 5000),
+    ("retained-get", 203),
+    ("connect", 14570),
     ("ping", 0),
 ];
 
