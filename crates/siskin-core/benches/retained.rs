@@ -8,7 +8,6 @@
     reason = "a benchmark reads the clock and reports"
 )]
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use siskin_core::retained::{Page, Retained};
@@ -78,7 +77,7 @@ fn topic(n: usize) -> String {
     format!("building/{}/sensor/{n}/temperature", n % 1000)
 }
 
-fn message(n: usize) -> Arc<Message> {
+fn message(n: usize) -> Message {
     let parts = Parts {
         topic: &topic(n),
         properties: Properties::EMPTY,
@@ -91,7 +90,7 @@ fn message(n: usize) -> Arc<Message> {
         kept_until: None,
         record: None,
     };
-    Arc::new(Message::new(parts, None))
+    Message::new(parts, None)
 }
 
 /// In microseconds.

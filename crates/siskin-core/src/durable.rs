@@ -142,7 +142,7 @@ impl Durable {
         qos: Qos,
         retain: bool,
         extra: Option<&Extra>,
-    ) -> Arc<Message> {
+    ) -> Message {
         let id = self.next_id();
         let receiver = Receiver {
             session: session.get(),
@@ -154,7 +154,7 @@ impl Durable {
         self.batch.put(id, 1, |out| {
             record::write_message(out, &message.parts(), false, &[receiver]);
         });
-        Arc::new(message.under(id))
+        message.under(id)
     }
 
     /// Whether anything was [owed](Self::owed) since last asked.

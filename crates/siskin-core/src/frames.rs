@@ -1,7 +1,6 @@
 //! A message encoded once for all its receivers of a kind.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use siskin_proto::{PacketId, PropertiesBuf, Property, Publish, Qos, TopicName, Version};
@@ -13,7 +12,7 @@ use crate::time::Now;
 pub(crate) struct Offered<'a> {
     pub(crate) parts: Parts<'a>,
     frame: Option<&'a Bytes>,
-    kept: Option<Arc<Message>>,
+    kept: Option<Message>,
 }
 
 impl<'a> Offered<'a> {
@@ -23,23 +22,23 @@ impl<'a> Offered<'a> {
     }
 
     /// A message that is kept already.
-    pub(crate) fn kept(message: &'a Arc<Message>) -> Self {
-        Self { parts: message.parts(), frame: None, kept: Some(Arc::clone(message)) }
+    pub(crate) fn kept(message: &'a Message) -> Self {
+        Self { parts: message.parts(), frame: None, kept: Some(message.clone()) }
     }
 
     /// The message as a value that outlives the turn, made once.
-    pub(crate) fn keep(&mut self) -> &Arc<Message> {
-        self.kept.get_or_insert_with(|| Arc::new(Message::new(self.parts, self.frame)))
+    pub(crate) fn keep(&mut self) -> &Message {
+        self.kept.get_or_insert_with(|| Message::new(self.parts, self.frame))
     }
 
     /// The message as it is to be retained: with the broker's own time limit, beside that of its publisher.
-    pub(crate) fn keep_retained(&mut self, retained_expiry_s: u32, now: Now) -> Arc<Message> {
+    pub(crate) fn keep_retained(&mut self, retained_expiry_s: u32, now: Now) -> Message {
         if retained_expiry_s == 0 {
-            return Arc::clone(self.keep());
+            return self.keep().clone();
         }
         // Not the message that is delivered now: a queue keeps that for as long as it likes.
         let parts = Parts { kept_until: Some(now.plus_s(retained_expiry_s)), ..self.parts };
-        Arc::new(Message::new(parts, self.frame))
+        Message::new(parts, self.frame)
     }
 
     pub(crate) fn large_payload(&mut self) -> Option<Bytes> {

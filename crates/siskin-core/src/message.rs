@@ -1,33 +1,42 @@
 //! What is routed, queued and retained: a message, which knows nothing of packets.
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use siskin_proto::{Properties, Qos};
+use triomphe::ThinArc;
 
 use crate::hash::Hasher;
 use crate::store::RecordId;
 use crate::time::Now;
 
-/// An application message. It has no packet id, no DUP, no alias and no receiver's QoS in it.
+/// An application message. It has no packet id, no DUP, no alias and no receiver's QoS in it. Clones are the same message.
 ///
-/// Topic, properties and a small payload lie in one allocation, in the order in which they go out.
-#[derive(Debug)]
-pub struct Message {
-    head: Box<[u8]>,
+/// All of it lies in one allocation: topic, properties and a small payload in the order in which they go out, behind what
+/// is known of them.
+#[derive(Clone)]
+pub struct Message(ThinArc<Head, u8>);
+
+struct Head {
     /// A payload of more than [`PAYLOAD_INLINE_MAX`] bytes, shared with the buffer it arrived in.
-    large: Option<Bytes>,
+    large: Option<Box<Bytes>>,
+    publisher: Option<Publisher>,
+    record: Option<RecordId>,
+    received_at: Now,
+    /// [`NEVER`] if it does not.
+    expires_at: Now,
+    /// [`NEVER`] if there is no such time.
+    kept_until: Now,
     properties_len: u32,
     topic_len: u16,
     qos: Qos,
     retain: bool,
-    publisher: Option<Publisher>,
-    record: Option<RecordId>,
-    received_at: Now,
-    expires_at: Option<Now>,
-    kept_until: Option<Now>,
 }
+
+/// Stands for a time that does not come.
+const NEVER: Now = Now::from_millis(u64::MAX);
 
 /// Payloads up to this many bytes are copied into each receiver's buffer, larger ones referred to.
 pub const PAYLOAD_INLINE_MAX: usize = 4096;
@@ -85,28 +94,35 @@ impl Message {
             None => Bytes::copy_from_slice(parts.payload),
         });
         let properties = parts.properties.raw();
-        let mut head = Vec::with_capacity(parts.topic.len() + properties.len() + inline.len());
-        head.extend_from_slice(parts.topic.as_bytes());
-        head.extend_from_slice(properties);
-        head.extend_from_slice(inline);
-        Self {
-            head: head.into_boxed_slice(),
-            large,
+        let head = Head {
+            large: large.map(Box::new),
+            publisher: parts.publisher,
+            record: parts.record,
+            received_at: parts.received_at,
+            expires_at: parts.expires_at.unwrap_or(NEVER),
+            kept_until: parts.kept_until.unwrap_or(NEVER),
             properties_len: properties.len() as u32,
             topic_len: parts.topic.len() as u16,
             qos: parts.qos,
             retain: parts.retain,
-            publisher: parts.publisher,
-            record: parts.record,
-            received_at: parts.received_at,
-            expires_at: parts.expires_at,
-            kept_until: parts.kept_until,
+        };
+        let pieces = [parts.topic.as_bytes(), properties, inline];
+        let len = pieces.iter().map(|piece| piece.len()).sum();
+        let mut small = [0; SMALL_BYTES];
+        if let Some(bytes) = small.get_mut(..len) {
+            let mut at = 0;
+            for piece in pieces {
+                bytes[at..at + piece.len()].copy_from_slice(piece);
+                at += piece.len();
+            }
+            return Self(ThinArc::from_header_and_slice(head, bytes));
         }
+        Self(ThinArc::from_header_and_slice(head, &pieces.concat()))
     }
 
     /// The same message in another record.
     pub(crate) fn under(&self, record: RecordId) -> Self {
-        Self::new(Parts { record: Some(record), ..self.parts() }, self.large.as_ref())
+        Self::new(Parts { record: Some(record), ..self.parts() }, self.large_payload())
     }
 
     /// The parts as they went in.
@@ -115,85 +131,108 @@ impl Message {
             topic: self.topic(),
             properties: self.properties(),
             payload: self.payload(),
-            qos: self.qos,
-            retain: self.retain,
-            publisher: self.publisher,
-            received_at: self.received_at,
-            expires_at: self.expires_at,
-            kept_until: self.kept_until,
-            record: self.record,
+            qos: self.qos(),
+            retain: self.retain(),
+            publisher: self.publisher(),
+            received_at: self.received_at(),
+            expires_at: self.expires_at(),
+            kept_until: self.kept_until(),
+            record: self.record(),
         }
+    }
+
+    fn head(&self) -> &Head {
+        &self.0.header.header
+    }
+
+    fn kept_until(&self) -> Option<Now> {
+        Some(self.head().kept_until).filter(|at| *at != NEVER)
     }
 
     /// The topic name.
     pub fn topic(&self) -> &str {
-        let bytes = &self.head[..usize::from(self.topic_len)];
+        let bytes = &self.0.slice[..usize::from(self.head().topic_len)];
         std::str::from_utf8(bytes).expect("the head begins with the topic it was made from")
     }
 
     /// The properties that travel with the message, without alias and expiry interval.
     pub fn properties(&self) -> Properties<'_> {
-        let start = usize::from(self.topic_len);
-        Properties::from_valid_raw(&self.head[start..start + self.properties_len as usize])
+        let start = usize::from(self.head().topic_len);
+        Properties::from_valid_raw(&self.0.slice[start..start + self.head().properties_len as usize])
     }
 
     /// The payload.
     pub fn payload(&self) -> &[u8] {
-        match &self.large {
+        let head = self.head();
+        match &head.large {
             Some(large) => large,
-            None => &self.head[usize::from(self.topic_len) + self.properties_len as usize..],
+            None => &self.0.slice[usize::from(head.topic_len) + head.properties_len as usize..],
         }
     }
 
     /// The payload to refer to, if it is one that is not copied.
     pub fn large_payload(&self) -> Option<&Bytes> {
-        self.large.as_ref()
+        self.head().large.as_deref()
     }
 
     /// The QoS it was published at.
     pub fn qos(&self) -> Qos {
-        self.qos
+        self.head().qos
     }
 
     /// Whether it was published with RETAIN 1.
     pub fn retain(&self) -> bool {
-        self.retain
+        self.head().retain
     }
 
     /// Who published it; none for the broker itself.
     pub fn publisher(&self) -> Option<Publisher> {
-        self.publisher
+        self.head().publisher
     }
 
     /// The record that keeps it safe, if one does.
     pub fn record(&self) -> Option<RecordId> {
-        self.record
+        self.head().record
     }
 
     /// When it arrived.
     pub fn received_at(&self) -> Now {
-        self.received_at
+        self.head().received_at
     }
 
     /// When it stops being worth delivering, if ever.
     pub fn expires_at(&self) -> Option<Now> {
-        self.expires_at
+        Some(self.head().expires_at).filter(|at| *at != NEVER)
     }
 
     /// Whether its time is over. [MQTT5 3.3.2-5]
     pub fn is_expired(&self, now: Now) -> bool {
-        self.expires_at.is_some_and(|at| at <= now) || self.kept_until.is_some_and(|at| at <= now)
+        self.head().expires_at <= now || self.head().kept_until <= now
     }
 
     /// Bytes it holds in memory.
     pub fn size(&self) -> usize {
-        size_of::<Self>() + self.head.len() + self.large.as_ref().map_or(0, Bytes::len)
+        HEAD_BYTES + self.0.slice.len() + self.large_payload().map_or(0, Bytes::len)
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Message").field(&self.parts()).finish()
     }
 }
 
 impl Parts<'_> {
     /// Bytes that a [`Message`] of these parts holds in memory.
     pub fn size(&self) -> usize {
-        size_of::<Message>() + self.topic.len() + self.properties.raw().len() + self.payload.len()
+        HEAD_BYTES + self.topic.len() + self.properties.raw().len() + self.payload.len()
     }
 }
+
+/// Messages of so many bytes are put together without an allocation that does not last.
+const SMALL_BYTES: usize = 256;
+
+/// What a message takes beside its bytes: counter, length and [`Head`].
+const HEAD_BYTES: usize = 16 + size_of::<Head>();
+
+const _: () = assert!(size_of::<Head>() <= 56);

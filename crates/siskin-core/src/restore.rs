@@ -27,7 +27,7 @@ use crate::worker::{Worker, keep_session, keep_will};
 pub struct Recovered {
     seed: Option<u64>,
     sessions: HashMap<u64, Former>,
-    retained: Vec<Arc<Message>>,
+    retained: Vec<Message>,
     /// Wills of sessions that ended with the process, with their client ids.
     wills: Vec<(StoredWill, Arc<str>)>,
     report: Report,
@@ -181,12 +181,12 @@ impl Recovered {
         let retained = Parts { record: Some(id), ..record.parts };
         // How long it is retained is nothing to those who wait for it.
         let parts = Parts { kept_until: None, ..retained };
-        let mut message: Option<Arc<Message>> = None;
-        let mut keep = || Arc::clone(message.get_or_insert_with(|| Arc::new(Message::new(parts, None))));
+        let mut message: Option<Message> = None;
+        let mut keep = || message.get_or_insert_with(|| Message::new(parts, None)).clone();
         let first = u32::from(record.is_retained);
         for Held { reference, note } in held {
             if *reference < first {
-                self.retained.push(Arc::new(Message::new(retained, None)));
+                self.retained.push(Message::new(retained, None));
                 continue;
             }
             let receiver = record.receivers.get((reference - first) as usize);
@@ -323,8 +323,8 @@ impl Worker {
 }
 
 /// Puts retained messages back, the newest of each topic; says for how many there was no room.
-fn install_retained(shared: &Shared, mut messages: Vec<Arc<Message>>, batch: &mut Batch) -> u64 {
-    messages.sort_unstable_by_key(|message| message.record());
+fn install_retained(shared: &Shared, mut messages: Vec<Message>, batch: &mut Batch) -> u64 {
+    messages.sort_unstable_by_key(super::message::Message::record);
     let mut dropped = 0;
     let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
     for message in messages {

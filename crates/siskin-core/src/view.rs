@@ -102,7 +102,7 @@ pub struct SubscriptionView {
 #[derive(Clone, Debug)]
 pub struct WaitingView {
     /// The message, unless it lies in the store alone.
-    pub message: Option<Arc<Message>>,
+    pub message: Option<Message>,
     /// The QoS it will have.
     pub qos: Qos,
     /// Whether it goes out with RETAIN.
@@ -246,7 +246,7 @@ impl WaitingView {
     fn new(delivery: &Delivery) -> Self {
         Self {
             message: match &delivery.body {
-                Body::Kept(message) => Some(Arc::clone(message)),
+                Body::Kept(message) => Some(message.clone()),
                 Body::Stored { .. } => None,
             },
             qos: delivery.qos,

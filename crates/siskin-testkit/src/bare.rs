@@ -7,7 +7,9 @@
 use std::io::IoSlice;
 use std::sync::Arc;
 
-use siskin_core::{Cause, Close, Connected, Event, Limits, NodeInfo, Now, Origin, SessionKey, Shared, Worker};
+use siskin_core::{
+    Cause, Close, Connected, Event, Limits, NodeInfo, Now, Origin, SessionKey, Shared, Worker,
+};
 use siskin_proto::{
     Connect, Frame, FrameStatus, Packet, Properties, Property, Qos, Subscribe, SubscriptionOptions,
     TopicFilter, Version, frame,

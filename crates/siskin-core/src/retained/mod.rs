@@ -6,7 +6,6 @@ mod sorted;
 mod topics;
 
 use std::fmt;
-use std::sync::Arc;
 
 use self::seek::{Verdict, first_place, verdict};
 use self::slots::Slots;
@@ -66,7 +65,7 @@ impl Retained {
     }
 
     /// Keeps the message for its topic and returns the one that was there. If it is refused, that one stays.
-    pub fn insert(&mut self, message: Arc<Message>) -> Result<Option<Arc<Message>>, Full> {
+    pub fn insert(&mut self, message: Message) -> Result<Option<Message>, Full> {
         let topic = message.topic();
         let known = self.topics.find(topic, &self.slots);
         let replaced = known.map_or(0, |slot| self.slots[slot].size());
@@ -87,7 +86,7 @@ impl Retained {
     }
 
     /// Forgets the message of a topic and returns it.
-    pub fn remove(&mut self, topic: &str) -> Option<Arc<Message>> {
+    pub fn remove(&mut self, topic: &str) -> Option<Message> {
         let slot = self.topics.remove(topic, &self.slots)?;
         self.sorted.remove(topic, &self.slots);
         let message = self.slots.remove(slot)?;
@@ -97,12 +96,7 @@ impl Retained {
 
     /// Forgets expired messages among the `max` that follow the topic `after`. Returns those, and the topic to go
     /// on after, unless the end was reached.
-    pub fn sweep(
-        &mut self,
-        after: Option<&str>,
-        max: usize,
-        now: Now,
-    ) -> (Vec<Arc<Message>>, Option<String>) {
+    pub fn sweep(&mut self, after: Option<&str>, max: usize, now: Now) -> (Vec<Message>, Option<String>) {
         let mut ahead = self.start("", after);
         let mut last = None;
         let mut expired = Vec::new();
@@ -123,7 +117,7 @@ impl Retained {
     }
 
     /// The message of a topic, be it expired or not.
-    pub fn get(&self, topic: &str) -> Option<&Arc<Message>> {
+    pub fn get(&self, topic: &str) -> Option<&Message> {
         self.topics.find(topic, &self.slots).map(|slot| &self.slots[slot])
     }
 
@@ -138,7 +132,7 @@ impl Retained {
         after: Option<&str>,
         max: usize,
         now: Now,
-        out: &mut Vec<Arc<Message>>,
+        out: &mut Vec<Message>,
     ) -> bool {
         self.page(filter, after, Page { matches: max, visits: usize::MAX }, now, out).is_some()
     }
@@ -151,7 +145,7 @@ impl Retained {
         after: Option<&str>,
         page: Page,
         now: Now,
-        out: &mut Vec<Arc<Message>>,
+        out: &mut Vec<Message>,
     ) -> Option<String> {
         let mut found = 0;
         let mut visits = 0;

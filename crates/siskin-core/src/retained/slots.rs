@@ -1,7 +1,6 @@
 //! The messages themselves, each under a number that stays while its topic has a message.
 
 use std::ops::Index;
-use std::sync::Arc;
 
 use crate::message::Message;
 
@@ -11,7 +10,7 @@ pub(super) type Slot = u32;
 /// Messages by number. A freed slot is used again.
 #[derive(Default)]
 pub(super) struct Slots {
-    messages: Vec<Option<Arc<Message>>>,
+    messages: Vec<Option<Message>>,
     free: Vec<Slot>,
 }
 
@@ -21,18 +20,18 @@ impl Slots {
         self.free.last().copied().or_else(|| Slot::try_from(self.messages.len()).ok())
     }
 
-    pub(super) fn insert(&mut self, message: Arc<Message>) {
+    pub(super) fn insert(&mut self, message: Message) {
         match self.free.pop() {
             Some(slot) => self.messages[slot as usize] = Some(message),
             None => self.messages.push(Some(message)),
         }
     }
 
-    pub(super) fn replace(&mut self, slot: Slot, message: Arc<Message>) -> Option<Arc<Message>> {
+    pub(super) fn replace(&mut self, slot: Slot, message: Message) -> Option<Message> {
         self.messages[slot as usize].replace(message)
     }
 
-    pub(super) fn remove(&mut self, slot: Slot) -> Option<Arc<Message>> {
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<Message> {
         let message = self.messages[slot as usize].take()?;
         self.free.push(slot);
         if self.free.len() == self.messages.len() {
@@ -43,9 +42,9 @@ impl Slots {
 }
 
 impl Index<Slot> for Slots {
-    type Output = Arc<Message>;
+    type Output = Message;
 
-    fn index(&self, slot: Slot) -> &Arc<Message> {
+    fn index(&self, slot: Slot) -> &Message {
         self.messages[slot as usize].as_ref().expect("who knows a slot's number took it from a message there")
     }
 }

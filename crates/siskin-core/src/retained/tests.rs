@@ -6,7 +6,7 @@ use siskin_proto::{Properties, Qos, TopicFilter, TopicName};
 use super::*;
 use crate::message::Parts;
 
-pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Arc<Message> {
+pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Message {
     let parts = Parts {
         topic,
         properties: Properties::EMPTY,
@@ -19,7 +19,7 @@ pub(super) fn message(topic: &str, payload: &str, expires_at: Option<Now>) -> Ar
         kept_until: None,
         record: None,
     };
-    Arc::new(Message::new(parts, None))
+    Message::new(parts, None)
 }
 
 fn retained(topics: &[&str]) -> Retained {
@@ -40,7 +40,7 @@ fn found(retained: &Retained, filter: &str) -> Vec<String> {
     topics(&out)
 }
 
-fn topics(messages: &[Arc<Message>]) -> Vec<String> {
+fn topics(messages: &[Message]) -> Vec<String> {
     messages.iter().map(|message| message.topic().to_owned()).collect()
 }
 
@@ -120,7 +120,10 @@ fn an_expired_message_is_not_delivered_and_goes_with_the_next_sweep() {
     assert_eq!(swept(&mut retained, None, 1), (1, Some("a".into())));
     assert_eq!(swept(&mut retained, Some("a"), 2), (1, Some("c".into())));
     assert_eq!(swept(&mut retained, Some("c"), 2), (0, None));
-    assert_eq!((retained.len(), retained.bytes()), (2, out.iter().map(|message| message.size()).sum()));
+    assert_eq!(
+        (retained.len(), retained.bytes()),
+        (2, out.iter().map(super::super::message::Message::size).sum())
+    );
 }
 
 #[test]
@@ -225,7 +228,7 @@ proptest! {
             let mut more = true;
             while more {
                 let before = all.len();
-                let after = all.last().map(|message: &Arc<Message>| message.topic().to_owned());
+                let after = all.last().map(|message: &Message| message.topic().to_owned());
                 more = retained.matches(&filter, after.as_deref(), max, now, &mut all);
                 prop_assert!(all.len() - before == max || (!more && all.len() - before < max));
             }
@@ -278,7 +281,7 @@ proptest! {
         model.retain(|_, expires_at| expires_at.is_none_or(|at| at > now));
         prop_assert_eq!(swept, before - model.len());
         prop_assert_eq!(retained.len(), model.len());
-        let bytes: usize = model.keys().filter_map(|topic| retained.get(topic)).map(|message| message.size()).sum();
+        let bytes: usize = model.keys().filter_map(|topic| retained.get(topic)).map(super::super::message::Message::size).sum();
         prop_assert_eq!(retained.bytes(), bytes);
     }
 }

@@ -69,7 +69,7 @@ impl Session {
     ) -> bool {
         // Not more than can be sent: a client that answers one by one makes room one by one.
         let most = most.min(usize::from(self.sender.room()));
-        let mut batch: Vec<Arc<Message>> = Vec::new();
+        let mut batch: Vec<Message> = Vec::new();
         while self.has_room_to_feed(turn)
             && let Some(mut feed) = self.feeds.feeds.pop_front()
         {
@@ -80,7 +80,7 @@ impl Session {
                 retained.page(filter, feed.after.as_deref(), page, now, &mut batch)
             };
             let has_sent = !batch.is_empty();
-            let mut last: Option<Arc<Message>> = None;
+            let mut last: Option<Message> = None;
             for message in batch.drain(..) {
                 if !self.has_room_to_feed(turn) {
                     next = last.map(|message| message.topic().to_owned()).or(feed.after.take());
@@ -101,7 +101,7 @@ impl Session {
         false
     }
 
-    fn feed_one(&mut self, turn: &mut Turn, feed: &Feed, message: &Arc<Message>, now: Now) {
+    fn feed_one(&mut self, turn: &mut Turn, feed: &Feed, message: &Message, now: Now) {
         // [MQTT5 3.8.3-3]
         if feed.no_local && message.publisher() == Some(self.publisher) {
             return;
@@ -118,7 +118,7 @@ impl Session {
         }
         let extra = Extra::of(subscription_ids, None);
         let Some(lasting) = self.lasting.as_deref().filter(|_| turn.durable.is_on()) else {
-            let body = Body::Kept(Arc::clone(message));
+            let body = Body::Kept(message.clone());
             let delivery = Delivery { body, qos, retain, extra, reference: None };
             self.send(turn, delivery, &mut offered, now);
             return;
@@ -126,7 +126,7 @@ impl Session {
         // The retained message may be replaced while this delivery is under way, so it has a record of its own.
         let message = turn.durable.keep_for(lasting.record, message, qos, retain, extra.as_deref());
         let mut offered = Offered::kept(&message);
-        let body = Body::Kept(Arc::clone(&message));
+        let body = Body::Kept(message.clone());
         let delivery = Delivery { body, qos, retain, extra, reference: Some(Reference::new(0)) };
         self.send(turn, delivery, &mut offered, now);
     }

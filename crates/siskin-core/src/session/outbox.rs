@@ -58,7 +58,7 @@ impl Session {
                 let bytes = offered.parts.size().try_into().unwrap_or(u32::MAX);
                 Body::Stored { record, bytes }
             }
-            _ => Body::Kept(Arc::clone(offered.keep())),
+            _ => Body::Kept(offered.keep().clone()),
         };
         let delivery = Delivery { body, qos, retain, extra, reference };
         if ready {
@@ -110,7 +110,7 @@ impl Session {
             let message =
                 turn.durable.keep_for(lasting.record, offered.keep(), qos, retain, extra.as_deref());
             let reference = Some(Reference::new(0));
-            let delivery = Delivery { body: Body::Kept(Arc::clone(&message)), reference, ..delivery };
+            let delivery = Delivery { body: Body::Kept(message.clone()), reference, ..delivery };
             self.send_kept(turn, delivery, &mut Offered::kept(&message), now);
         } else {
             self.send_kept(turn, delivery, offered, now);
@@ -176,7 +176,7 @@ impl Session {
             retain: delivery.retain,
             subscription_ids: delivery.subscription_ids(),
         };
-        let message = Arc::clone(message);
+        let message = message.clone();
         turn.frames.clear();
         if let Err(why) = put_publish(connection, turn, self.key, &mut Offered::kept(&message), &cover, now) {
             turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);

@@ -25,7 +25,7 @@ pub(crate) struct Delivery {
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
     /// In memory.
-    Kept(Arc<Message>),
+    Kept(Message),
     /// In the store alone, where it has this many bytes.
     Stored { record: RecordId, bytes: u32 },
 }
@@ -62,18 +62,18 @@ impl Extra {
 
 impl Delivery {
     /// A message for whichever member of the shared subscription `filter` may be found.
-    pub(crate) fn shared_by(message: &Arc<Message>, filter: &Arc<str>, reference: Option<Reference>) -> Self {
+    pub(crate) fn shared_by(message: &Message, filter: &Arc<str>, reference: Option<Reference>) -> Self {
         Self {
             qos: message.qos(),
             retain: false,
             extra: Extra::of(&[], Some(filter)),
             reference,
-            body: Body::Kept(Arc::clone(message)),
+            body: Body::Kept(message.clone()),
         }
     }
 
     /// The message, if it is in memory.
-    pub(crate) fn message(&self) -> Option<&Arc<Message>> {
+    pub(crate) fn message(&self) -> Option<&Message> {
         match &self.body {
             Body::Kept(message) => Some(message),
             Body::Stored { .. } => None,
@@ -191,7 +191,7 @@ impl Queue {
     }
 
     /// The first delivery of `record` is in memory again, if it still waits near the front.
-    pub(crate) fn restore(&mut self, record: RecordId, message: Arc<Message>) {
+    pub(crate) fn restore(&mut self, record: RecordId, message: Message) {
         let place = self.place_of(record);
         if let Some(delivery) = place.and_then(|place| self.deliveries.get_mut(place)) {
             self.bytes -= delivery.size() as u64;

@@ -1,7 +1,5 @@
 //! What a client answers to what it was sent.
 
-use std::sync::Arc;
-
 use siskin_proto::delivery::Acked;
 use siskin_proto::{Packet, PacketKind, Properties, PropertiesBuf, PubAck, PubComp, PubRec, PubRel, Reason};
 
@@ -259,7 +257,7 @@ impl Worker {
             if let Some(message) = message {
                 let parts =
                     Parts { record: Some(record), received_at: now, kept_until: None, ..message.parts };
-                session.queue.restore(record, Arc::new(Message::new(parts, None)));
+                session.queue.restore(record, Message::new(parts, None));
             } else if let Some(delivery) = session.queue.take_unreadable(record) {
                 self.turn.release(&delivery);
                 let topic = "(a topic that cannot be read)";

@@ -17,7 +17,7 @@ pub struct Mail {
 /// One message and how many of the batch's receivers are its own.
 #[derive(Debug)]
 pub(super) struct Envelope {
-    pub(super) message: Arc<Message>,
+    pub(super) message: Message,
     pub(super) receivers: usize,
     /// How many of the batch's claims are those of its receivers.
     pub(super) claims: usize,
@@ -28,12 +28,12 @@ pub(super) struct Envelope {
 impl Mail {
     pub(super) fn push(
         &mut self,
-        message: &Arc<Message>,
+        message: &Message,
         receivers: &[Subscriber],
         claims: &[Claim],
         shared: Option<Arc<str>>,
     ) {
-        let message = Arc::clone(message);
+        let message = message.clone();
         self.deliveries.push(Envelope { message, receivers: receivers.len(), claims: claims.len(), shared });
         self.receivers.extend_from_slice(receivers);
         self.claims.extend_from_slice(claims);

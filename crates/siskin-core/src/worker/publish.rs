@@ -342,7 +342,7 @@ impl Worker {
                 qos > Qos::AtMostOnce && self.turn.durable.is_on() && message.publisher().is_some()
             });
         let mut reference = None;
-        let mut message = Arc::clone(message);
+        let mut message = message.clone();
         if let Some(record) = lasting {
             let retain = member.options.retain_as_published && message.retain();
             let extra = Extra::of(member.id.map(NonZeroU32::get).as_slice(), Some(filter));
@@ -424,7 +424,7 @@ fn retain(
         // [MQTT-3.3.1-10] [MQTT-3.3.1-11] [MQTT5 3.3.1-6] [MQTT5 3.3.1-7]
         let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
         let old = retained.remove(offered.parts.topic);
-        match old.as_ref().map(|old| old.record()) {
+        match old.as_ref().map(super::super::message::Message::record) {
             Some(Some(record)) => {
                 // Before another worker can put the next, lest a crash in between bring this one back instead.
                 turn.durable.owed().release(record, RETAINED);
@@ -438,12 +438,12 @@ fn retain(
     }
     let message = offered.keep_retained(turn.limits.retained_expiry_s, now);
     let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
-    let old = retained.insert(Arc::clone(&message));
+    let old = retained.insert(message.clone());
     if let Ok(old) = &old {
         if message.record().is_some() {
             put_message(turn, &message.parts(), true, receivers);
         }
-        if let Some(record) = old.as_ref().and_then(|old| old.record()) {
+        if let Some(record) = old.as_ref().and_then(super::super::message::Message::record) {
             turn.durable.batch().release(record, RETAINED);
         }
         turn.durable.flush();

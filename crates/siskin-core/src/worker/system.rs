@@ -59,7 +59,7 @@ impl Worker {
             let mut retained = self.shared.retained.write().unwrap_or_else(PoisonError::into_inner);
             let (expired, next) = retained.sweep(system.swept_to.as_deref(), SWEEP_MESSAGES, now);
             drop(retained);
-            for record in expired.iter().filter_map(|message| message.record()) {
+            for record in expired.iter().filter_map(super::super::message::Message::record) {
                 self.turn.durable.batch().release(record, RETAINED);
             }
             // While a sweep is under way it goes on soon; a whole one is worth a second's rest.
