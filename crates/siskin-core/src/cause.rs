@@ -107,7 +107,7 @@ impl Cause {
 /// The reason code for what a store in this state cannot promise.
 pub(crate) fn unsafe_reason(health: Health) -> Reason {
     match health {
-        Health::Full => Reason::QuotaExceeded,
+        Health::Tight | Health::Full => Reason::QuotaExceeded,
         Health::Good | Health::Behind | Health::Failing => Reason::ImplementationSpecific,
     }
 }
@@ -152,7 +152,9 @@ impl fmt::Display for Cause {
             Self::ConnectTimeout => f.write_str("no CONNECT came in time"),
             Self::SlowReader => f.write_str("the client did not take its bytes"),
             Self::TooManyConnections => f.write_str("the broker has as many connections as it may"),
-            Self::NotSafe(Health::Full) => f.write_str("the store has no room for what must be kept"),
+            Self::NotSafe(Health::Tight | Health::Full) => {
+                f.write_str("the store has no room for what must be kept")
+            }
             Self::NotSafe(_) => f.write_str("the store fails to keep what must be kept"),
             Self::Shutdown => f.write_str("the broker stops"),
             Self::Administrative => f.write_str("an operator closed the connection"),

@@ -167,7 +167,7 @@ impl SimStore {
 
 impl Inner {
     fn sync(&mut self, batches: usize) -> bool {
-        if !self.health.may_promise() {
+        if !self.health.may_make_room() {
             return false;
         }
         let count = batches.min(self.pending.len());

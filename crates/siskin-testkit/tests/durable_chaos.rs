@@ -56,8 +56,9 @@ impl Chaos {
             22 => self.broker.store().hold(),
             23 | 24 => _ = self.broker.store().sync(self.random.below(4)),
             25 => {
-                let health = [Health::Good, Health::Good, Health::Behind, Health::Full, Health::Failing];
-                self.broker.store().set_health(health[self.random.below(5)]);
+                let sick = [Health::Behind, Health::Tight, Health::Full, Health::Failing];
+                let health = if self.random.chance(40) { Health::Good } else { sick[self.random.below(4)] };
+                self.broker.store().set_health(health);
             }
             26 => self.broker.advance_ms(self.random.between(1, 15_000)),
             27 => self.broker.hold_post(),

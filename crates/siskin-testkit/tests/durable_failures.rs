@@ -16,7 +16,10 @@ const VERSIONS: [Version; 3] = [Version::V3_1, Version::V3_1_1, Version::V5];
 const QOS_1: Qos = Qos::AtLeastOnce;
 const QOS_2: Qos = Qos::ExactlyOnce;
 
-/// What nothing can be promised in, and how 5.0 is told.
+/// What nothing more can be promised in, and how 5.0 is told.
+const POOR: [(Health, Reason); 3] = [(Health::Tight, Reason::QuotaExceeded), SICK[0], SICK[1]];
+
+/// The same, where nothing at all becomes safe.
 const SICK: [(Health, Reason); 2] =
     [(Health::Full, Reason::QuotaExceeded), (Health::Failing, Reason::ImplementationSpecific)];
 
@@ -63,7 +66,7 @@ fn retained<'a>(topic: &'a str, payload: &'a [u8], qos: Qos, packet_id: u16) -> 
 
 #[test]
 fn a_5_0_client_is_told_with_the_right_code_what_cannot_be_kept() {
-    for (health, reason) in SICK {
+    for (health, reason) in POOR {
         for workers in [1, 2] {
             let broker = Broker::with(workers, Limits { sys_interval_s: 0, ..Limits::default() });
             let subscriber = lasting(&broker, Version::V5, "s", "a", QOS_2);
@@ -100,7 +103,7 @@ fn a_5_0_client_is_told_with_the_right_code_what_cannot_be_kept() {
 #[test]
 fn a_3_x_client_that_cannot_be_told_is_disconnected() {
     for version in OLD {
-        for (health, _) in SICK {
+        for (health, _) in POOR {
             let broker = Broker::new();
             let subscriber = lasting(&broker, version, "s", "a", QOS_2);
             let (itself_lasting, _) = broker.persistent(version, "l");
@@ -125,7 +128,7 @@ fn a_3_x_client_that_cannot_be_told_is_disconnected() {
 
 #[test]
 fn a_subscription_that_cannot_be_kept_fails_in_3_1_1_and_disconnects_in_3_1() {
-    for (health, _) in SICK {
+    for (health, _) in POOR {
         let broker = Broker::new();
         let [old, new] = OLD.map(|version| broker.persistent(version, &version.to_string()).0);
         broker.store().set_health(health);
@@ -140,7 +143,7 @@ fn a_subscription_that_cannot_be_kept_fails_in_3_1_1_and_disconnects_in_3_1() {
 
 #[test]
 fn refusals_do_not_wait_for_what_others_wait_for() {
-    for (health, reason) in SICK {
+    for (health, reason) in POOR {
         let broker = Broker::new();
         lasting(&broker, Version::V5, "s", "a", QOS_2).cut();
         let (client, _) = broker.persistent(Version::V5, "c");
@@ -162,7 +165,7 @@ fn refusals_do_not_wait_for_what_others_wait_for() {
 #[test]
 fn what_needs_no_store_goes_on() {
     everywhere(|version, broker| {
-        for (health, _) in SICK {
+        for (health, _) in POOR {
             let durable = lasting(&broker, version, "durable", "a", Qos::AtMostOnce);
             broker.store().set_health(health);
             let [publisher, subscriber] = ["p", "s"].map(|name| broker.client(version, name));
@@ -191,7 +194,7 @@ fn what_needs_no_store_goes_on() {
 #[test]
 fn a_qos_2_message_refused_to_a_3_x_client_is_taken_when_it_comes_again() {
     for version in OLD {
-        for (health, _) in SICK {
+        for (health, _) in POOR {
             for publisher_lasts in [true, false] {
                 let broker = Broker::new();
                 let subscriber = lasting(&broker, version, "s", "a", QOS_2);
@@ -214,7 +217,7 @@ fn a_qos_2_message_refused_to_a_3_x_client_is_taken_when_it_comes_again() {
 
 #[test]
 fn a_refused_qos_2_id_is_free_and_takes_no_place() {
-    for (health, reason) in SICK {
+    for (health, reason) in POOR {
         let broker = Broker::limited(|limits| limits.receive_maximum = 2);
         let subscriber = lasting(&broker, Version::V5, "s", "a", QOS_2);
         let (publisher, _) = broker.persistent(Version::V5, "p");
@@ -351,6 +354,38 @@ fn a_session_that_lasts_can_be_neither_resumed_nor_ended_by_connect_while_nothin
             assert_eq!(broker.sessions(), 1);
         }
     }
+}
+
+#[test]
+fn where_only_room_can_be_made_a_client_comes_back_to_what_is_kept_for_it_and_takes_it() {
+    everywhere(|version, broker| {
+        let clients = ["a", "b", "c"].map(|name| lasting(&broker, version, name, "t", QOS_1));
+        clients.iter().for_each(Client::cut);
+        let publisher = broker.client(version, "p");
+        assert!(!publisher.publish("t", b"kept", QOS_1).is_error());
+        broker.store().set_health(Health::Tight);
+        let (there, _) = broker.persistent(version, "a");
+        let delivered = there.receive_publish();
+        assert_eq!(delivered.payload, b"kept");
+        there.acknowledge(&delivered);
+        // One that ends makes room too; a new one takes some, also in place of another.
+        let passing = broker.client(version, "b");
+        for (name, clean_start) in [("new", false), ("c", true)] {
+            let mut refused = broker.open(version);
+            let lasts: &[_] = if version.is_v5() { &[Property::SessionExpiryInterval(10)] } else { &[] };
+            if !clean_start || version.is_v5() {
+                let connack = refused.connect(name, |connect| connect.clean_start = clean_start, lasts);
+                assert_eq!(connack.reason(), Reason::ServerUnavailable);
+                refused.expect_closed();
+            }
+        }
+        assert_eq!(passing.end(), None);
+        broker.crash(0);
+        let present = ["a", "b", "c"].map(|name| broker.persistent(version, name).0);
+        let delivered = present.map(|client| client.receive_publishes().len());
+        // Given up with its acknowledgement, with its session, and not at all.
+        assert_eq!(delivered, [0, 0, 1]);
+    });
 }
 
 #[test]

@@ -62,6 +62,9 @@ pub enum Health {
     Good,
     /// It does, but more waits than should: who publishes is to be slowed.
     Behind,
+    /// It does, but there is room only for what makes room again: what is kept may be delivered and given up, and
+    /// nothing more is to be promised that takes some.
+    Tight,
     /// It does not for now: there is no room. Nothing more is to be promised until that changes.
     Full,
     /// It does not for now: the device fails. Nothing more is to be promised until that changes.
@@ -72,6 +75,11 @@ impl Health {
     /// Whether anything may be promised that needs the store.
     pub const fn may_promise(self) -> bool {
         matches!(self, Self::Good | Self::Behind)
+    }
+
+    /// Whether at least what makes room becomes safe.
+    pub const fn may_make_room(self) -> bool {
+        matches!(self, Self::Good | Self::Behind | Self::Tight)
     }
 }
 

@@ -165,7 +165,7 @@ impl Worker {
             let most = match self.turn.durable.health() {
                 Health::Behind => PROMISES_FEW,
                 // Without a store that works nothing is promised anew.
-                Health::Good | Health::Full | Health::Failing => PROMISES_MAX,
+                Health::Good | Health::Tight | Health::Full | Health::Failing => PROMISES_MAX,
             };
             connection.promises >= most
         })

@@ -122,8 +122,10 @@ impl Worker {
             return self.refuse(&connect, origin, Reason::PacketTooLarge, now);
         }
         let is_lasting = terms.expiry_s > 0 && self.turn.durable.is_on();
-        let may_promise = self.turn.durable.health().may_promise();
-        if is_lasting && !may_promise {
+        let health = self.turn.durable.health();
+        // Who comes back to what is kept for him takes it, and so makes room.
+        let comes_back = || !connect.clean_start && self.shared.registry.owner(&client_id).is_some();
+        if is_lasting && !health.may_promise() && !(health.may_make_room() && comes_back()) {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
         let next = self.sessions.next_key();
@@ -134,8 +136,15 @@ impl Worker {
             return Connected::Elsewhere { worker: owner.worker() };
         }
         // That a session is over is a promise too: it must not come back.
-        let had_lasted = owner.and_then(|key| self.sessions.get(key)).is_some_and(|s| s.lasting.is_some());
-        if had_lasted && !may_promise {
+        let may_begin = !is_lasting || health.may_promise();
+        let (may_enter, had_lasted) = match owner.map(|key| self.sessions.get(key)) {
+            None => (true, false),
+            Some(Some(session)) if session.lasting.is_some() => (health.may_make_room(), true),
+            Some(Some(_)) => (may_begin, false),
+            // It has ended, which is not safe yet.
+            Some(None) => (may_begin && health.may_make_room(), true),
+        };
+        if !may_enter {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
         let stats = Arc::clone(&self.turn.stats);

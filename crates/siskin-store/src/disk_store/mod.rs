@@ -229,6 +229,7 @@ impl<D: Device> Store for DiskStore<D> {
 
     fn health(&self) -> Health {
         match self.shared.trouble.load(Ordering::Relaxed) {
+            TIGHT => Health::Tight,
             FULL => Health::Full,
             FAILING => Health::Failing,
             _ if self.shared.waiting_bytes.load(Ordering::Relaxed) > self.shared.waiting_bytes_max => {
@@ -268,5 +269,6 @@ impl<D: Device> fmt::Debug for DiskStore<D> {
 const SPARES_MAX: usize = 2;
 
 const GOOD: u8 = 0;
-const FULL: u8 = 1;
-const FAILING: u8 = 2;
+const TIGHT: u8 = 1;
+const FULL: u8 = 2;
+const FAILING: u8 = 3;

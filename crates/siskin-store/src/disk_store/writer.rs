@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use siskin_core::store::Durability;
 
 use super::pending::Chunk;
-use super::{FAILING, FULL, GOOD, Options, Shared, lock};
+use super::{FAILING, FULL, GOOD, Options, Shared, TIGHT, lock};
 use crate::device::Device;
 use crate::error::Error;
 use crate::figures::SyncTimes;
@@ -240,11 +240,14 @@ impl<D: Device> Writer<D> {
     fn report(&mut self) {
         let (trouble, why) = match (self.journal.failure(), self.journal.reserve_failure()) {
             (Some(failure), _) => (if failure.is_full() { FULL } else { FAILING }, Some(failure)),
-            (None, Some(failure)) if failure.is_full() => (FULL, Some(failure)),
+            (None, Some(failure)) if failure.is_full() => (TIGHT, Some(failure)),
             _ => (GOOD, None),
         };
         if trouble != self.said {
             match (trouble, why) {
+                (TIGHT, Some(why)) => {
+                    tracing::error!(%why, "the store has no room but for what makes room: nothing more is acknowledged that takes some");
+                }
                 (FULL, Some(why)) => {
                     tracing::error!(%why, "the store has no room: nothing more is acknowledged that needs it");
                 }
