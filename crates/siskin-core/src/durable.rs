@@ -71,7 +71,7 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) struct Promise {
     pub(crate) key: SessionKey,
-    /// The serial of the connection; on another it is void.
+    /// The serial of the connection, of which there is no 0; on another it is void.
     pub(crate) connection: u64,
     pub(crate) then: Then,
 }
@@ -91,6 +91,8 @@ pub(crate) enum Then {
     Open,
     /// Nothing to say, but so much is still to be made safe.
     Nothing,
+    /// A session that lasted is over, and others may have its client id.
+    LetGo(Arc<str>),
 }
 
 impl Durable {

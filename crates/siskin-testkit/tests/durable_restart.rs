@@ -4,7 +4,8 @@
 
 use siskin_core::Limits;
 use siskin_proto::{
-    PacketKind, Property, Publish, Qos, Reason, RetainHandling, SubscriptionOptions, Version,
+    Disconnect, Packet, PacketKind, Property, Publish, Qos, Reason, RetainHandling, SubscriptionOptions,
+    Version,
 };
 use siskin_testkit::*;
 
@@ -520,5 +521,39 @@ fn the_broker_keeps_its_seed_over_any_number_of_restarts() {
     for more in [0, 1] {
         broker.crash(more);
         assert_eq!(text(), first);
+    }
+}
+
+#[test]
+fn who_has_the_id_of_a_session_that_has_just_ended_is_let_in_when_its_end_is_safe() {
+    for workers in [1, 2] {
+        for comes_to_last in [false, true] {
+            let broker = Broker::with(workers, Limits { sys_interval_s: 0, ..Limits::default() });
+            let (former, _) = broker.persistent(Version::V5, "c");
+            former.subscribe("a", Qos::AtLeastOnce);
+            // Others are on all workers.
+            let [_one, _two] = ["one", "two"].map(|name| broker.client(Version::V5, name));
+            broker.store().hold();
+            let properties = buffer(&[Property::SessionExpiryInterval(0)]);
+            let properties = properties.as_properties();
+            former.send(&Packet::Disconnect(Disconnect { reason: Reason::Success, properties }));
+            broker.settle();
+            assert_eq!(broker.sessions(), 2);
+            let mut next = broker.open(Version::V5);
+            let expiry = [Property::SessionExpiryInterval(100)];
+            next.send_connect(
+                "c",
+                |connect| connect.clean_start = false,
+                if comes_to_last { &expiry } else { &[] },
+            );
+            // A crash now would bring the former session back.
+            next.expect_nothing();
+            broker.store().release();
+            broker.settle();
+            assert!(!next.receive().session_present());
+            broker.crash(0);
+            let (_, session_present) = broker.persistent(Version::V5, "c");
+            assert_eq!(session_present, comes_to_last);
+        }
     }
 }

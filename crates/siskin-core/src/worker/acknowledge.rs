@@ -182,6 +182,9 @@ impl Worker {
     }
 
     fn keep_promise(&mut self, key: SessionKey, serial: u64, then: &Then, now: Now) {
+        if let Then::LetGo(client_id) = then {
+            return self.shared.registry.release(client_id, key);
+        }
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(connection) = session.connection.as_deref_mut().filter(|c| c.serial == serial) else {
             return;
@@ -226,7 +229,7 @@ impl Worker {
                 connection.uncork(&mut self.turn, key);
                 return Ok(());
             }
-            Then::Deliver(_) | Then::Nothing => return Ok(()),
+            Then::Deliver(_) | Then::Nothing | Then::LetGo(_) => return Ok(()),
         };
         if connection.put(&mut self.turn, key, &packet) {
             return Ok(());

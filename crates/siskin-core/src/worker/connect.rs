@@ -160,7 +160,7 @@ impl Worker {
         };
         // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
         let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
-        let must_wait = is_lasting || had_lasted || has_kept_will && may_promise;
+        let must_wait = is_lasting || had_lasted || has_kept_will && health.may_promise();
         let opening = Opening { connection, origin, took_over, session_present, must_wait };
         self.open(key, &connect, &terms, opening, now);
         Connected::Accepted(key)

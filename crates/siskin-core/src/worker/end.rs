@@ -12,6 +12,7 @@ use siskin_proto::{Disconnect, Packet, Properties, PropertiesBuf, Property, Reas
 
 use super::{Close, Worker};
 use crate::cause::{Cause, Violation};
+use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
 use crate::message::{Parts, Publisher};
 use crate::out_buffer::OutBuffer;
@@ -123,9 +124,14 @@ impl Worker {
         true
     }
 
-    /// Ends the session `key` and lets go of its client id. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
+    /// Ends the session `key` and lets go of its client id: if it lasted, when its end is safe. Until then whoever
+    /// has that id waits for it here, lest the session be back after a crash. [MQTT5 4.1.0-2] [MQTT-3.1.2-6]
     pub(super) fn end_session(&mut self, key: SessionKey, why: Ended, now: Now) {
-        if let Some(client_id) = self.discard_session(key, why, now) {
+        let had_lasted = self.sessions.get(key).is_some_and(|session| session.lasting.is_some());
+        let Some(client_id) = self.discard_session(key, why, now) else { return };
+        if had_lasted {
+            self.turn.durable.promise(Promise { key, connection: 0, then: Then::LetGo(client_id) });
+        } else {
             self.shared.registry.release(&client_id, key);
         }
     }
