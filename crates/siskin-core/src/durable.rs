@@ -56,6 +56,8 @@ pub(crate) struct Durable {
     awaited: Ticket,
     /// Sessions whose queue begins with what lies in the store alone.
     fetches: Vec<SessionKey>,
+    /// Bytes put without need since the store stopped taking everything.
+    spare_bytes: u64,
 }
 
 /// Promises that wait for a batch.
@@ -106,6 +108,7 @@ impl Durable {
             waiting: VecDeque::new(),
             awaited: Ticket::default(),
             fetches: Vec::new(),
+            spare_bytes: 0,
         }
     }
 
@@ -134,6 +137,18 @@ impl Durable {
     pub(crate) fn owed(&mut self) -> &mut Batch {
         self.touched = true;
         &mut self.batch
+    }
+
+    /// Whether a record of about `bytes` may be put that nobody was or will be promised. While the store does not
+    /// take everything these gather, where publishers of QoS 0 and clients with wills come and go, so there is an end
+    /// to them: what goes beyond it is in memory alone.
+    pub(crate) fn has_room(&mut self, bytes: usize) -> bool {
+        if self.health().may_promise() {
+            self.spare_bytes = 0;
+            return true;
+        }
+        self.spare_bytes = self.spare_bytes.saturating_add(bytes as u64 + RECORD_BYTES);
+        self.spare_bytes <= SPARE_BYTES_MAX
     }
 
     /// Keeps a message for one session alone: gives back the message to deliver.
@@ -190,6 +205,17 @@ impl Durable {
         }
     }
 
+    /// Appends what has gathered if it is much, between two things that are each to become safe whole. A store
+    /// takes what it is handed at once as one piece, and there is an end to the size of such a piece.
+    pub(crate) fn flush_much(&mut self) {
+        if self.batch.bytes().len() >= BATCH_BYTES_MAX {
+            // Whoever makes a promise from now on, be it without a record, stands behind this.
+            let touched = std::mem::replace(&mut self.touched, true);
+            self.flush();
+            self.touched = touched;
+        }
+    }
+
     /// A retained message was ended: its release is handed over now, and others who say that nothing is there stand
     /// behind it.
     pub(crate) fn flush_cleared(&mut self) {
@@ -201,8 +227,8 @@ impl Durable {
     /// Nothing is retained under a topic. If the end of what was there may not be safe yet, be it another worker's,
     /// the packet at hand waits for it: for a record of its own that is gone at once.
     pub(crate) fn stand_behind_cleared(&mut self) {
-        let Some(store) = &self.records.store else { return };
-        if self.records.cleared.load(Ordering::Relaxed) > store.safe().0 {
+        let Some(store) = self.records.store.clone() else { return };
+        if self.records.cleared.load(Ordering::Relaxed) > store.safe().0 && self.has_room(0) {
             let id = self.next_id();
             let batch = self.owed();
             batch.put(id, 1, |_| {});
@@ -253,3 +279,12 @@ impl Durable {
         }
     }
 }
+
+/// Batches that hold so much get no more.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// How much a worker puts without need while the store does not take everything.
+const SPARE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// About what a record takes beside what is in it.
+const RECORD_BYTES: u64 = 64;

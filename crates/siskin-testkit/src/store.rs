@@ -116,6 +116,16 @@ impl SimStore {
         self.lock().pending.len()
     }
 
+    /// Bytes of these.
+    pub fn pending_bytes(&self) -> usize {
+        self.lock().pending.iter().map(Vec::len).sum()
+    }
+
+    /// Bytes of the largest of these.
+    pub fn largest_pending(&self) -> usize {
+        self.lock().pending.iter().map(Vec::len).max().unwrap_or(0)
+    }
+
     /// What a process finds that starts after this one was killed: all that was safe, and `more` batches that were
     /// not but reached the disk.
     pub fn crash(&self, more: usize) -> Arc<Self> {

@@ -425,3 +425,64 @@ fn a_will_goes_out_though_it_cannot_be_kept_yet() {
         away.expect_nothing();
     });
 }
+
+#[test]
+fn what_nobody_is_promised_does_not_gather_without_end() {
+    for (health, _) in SICK {
+        let broker = Broker::with(2, Limits { sys_interval_s: 0, ..Limits::default() });
+        lasting(&broker, Version::V5, "away", "w", QOS_1).cut();
+        broker.store().hold();
+        broker.store().set_health(health);
+        let payload: &'static [u8] = &[7; 16 * 1024];
+        for number in 0..200 {
+            let set =
+                |connect: &mut siskin_proto::Connect<'_>| connect.will = Some(will("w", payload, QOS_1));
+            broker.client_with(Version::V5, &format!("c{number}"), set, &[]).cut();
+            let publisher = broker.client(Version::V5, "p");
+            publisher.send_publish(retained(&format!("r/{number}"), payload, Qos::AtMostOnce, 0));
+        }
+        assert!(broker.store().pending_bytes() < 2 * 1024 * 1024 + 200 * 100);
+        // All of it has happened nevertheless.
+        let subscriber = broker.client(Version::V5, "s");
+        subscriber.subscribe("r/#", QOS_1);
+        assert_eq!(subscriber.receive_publishes().len(), 200);
+        heal(&broker);
+        let (away, _) = broker.persistent(Version::V5, "away");
+        let mut wills = 0;
+        while let Some(delivered) = away.receive_publishes().pop() {
+            wills += 1;
+            away.acknowledge(&delivered);
+        }
+        assert!(wills > 0);
+        // From now on there is room again.
+        let publisher = broker.client(Version::V5, "p");
+        publisher.send_publish(retained("kept", payload, Qos::AtMostOnce, 0));
+        publisher.expect_nothing();
+        broker.crash(0);
+        let subscriber = broker.client(Version::V5, "s");
+        subscriber.subscribe("kept", QOS_1);
+        assert_eq!(subscriber.receive_publishes().len(), 1);
+    }
+}
+
+#[test]
+fn a_store_is_never_handed_more_at_once_than_is_much() {
+    let broker = Broker::new();
+    let payload: &'static [u8] = &[7; 60 * 1024];
+    lasting(&broker, Version::V5, "away", "w/#", QOS_1).cut();
+    let clients: Vec<_> = (0..100)
+        .map(|number| {
+            let set =
+                |connect: &mut siskin_proto::Connect<'_>| connect.will = Some(will("w", payload, QOS_1));
+            broker.client_with(Version::V5, &format!("c{number}"), set, &[])
+        })
+        .collect();
+    broker.crash(0);
+    drop(clients);
+    broker.store().hold();
+    // All wills at once.
+    broker.advance_s(1);
+    assert!(broker.store().pending() > 1);
+    assert!(broker.store().largest_pending() < 2 * 1024 * 1024);
+    heal(&broker);
+}

@@ -80,6 +80,11 @@ impl StoredWill {
         }
     }
 
+    /// Bytes of what it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.topic.len() + self.payload.len() + self.properties().raw().len()
+    }
+
     /// The properties that its message will have.
     pub(crate) fn properties(&self) -> Properties<'_> {
         self.properties.as_properties()

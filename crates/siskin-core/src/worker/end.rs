@@ -212,6 +212,7 @@ impl Worker {
             record: None,
         };
         self.publish(from, parts, Some(&will.payload), false, now);
+        self.turn.durable.flush_much();
     }
 
     /// The will of session `key` is not to be published.
@@ -280,8 +281,11 @@ pub(crate) fn keep_session(turn: &mut Turn, session: &Session, since: Option<Now
 /// Puts the will of a session: due at `due_at`, or in force while its client is connected.
 pub(crate) fn keep_will(turn: &mut Turn, session: &mut Session, due_at: Option<Now>) {
     let Some(will) = session.will.as_deref_mut().filter(|_| turn.durable.is_on()) else { return };
-    let id = *will.record.get_or_insert_with(|| turn.durable.next_id());
     let owner = session.lasting.as_deref().map(|lasting| lasting.record);
+    if owner.is_none() && !turn.durable.has_room(will.size()) {
+        return;
+    }
+    let id = *will.record.get_or_insert_with(|| turn.durable.next_id());
     let record = will.to_record(owner, &session.client_id, due_at);
     turn.durable.batch().put(id, 1, |out| record::write_will(out, &record));
 }

@@ -101,7 +101,7 @@ impl Worker {
         self.turn.stats.packets_received[packet.kind() as usize].add(1);
         self.turn.stats.bytes_received.add(frame.len as u64);
         match self.dispatch(key, &packet, now) {
-            Ok(()) => {}
+            Ok(()) => self.turn.durable.flush_much(),
             Err(cause) => {
                 self.end(key, cause, now);
                 return Err(Ended);

@@ -215,7 +215,10 @@ impl Worker {
         let Self { index, sessions, turn, routes, mail, shared, .. } = self;
         let cached = routes.route(shared, parts.topic);
         // What the broker says of itself is said anew after a restart.
-        let may_last = turn.durable.is_on() && parts.publisher.is_some();
+        let wants_record = parts.publisher.is_some()
+            && (parts.retain && !parts.payload.is_empty()
+                || !cached.lasting.is_empty() && parts.qos > Qos::AtMostOnce);
+        let may_last = turn.durable.is_on() && wants_record && turn.durable.has_room(parts.size());
         let receivers = match may_last && !cached.lasting.is_empty() && parts.qos > Qos::AtMostOnce {
             true => Receivers::of(cached, &parts, from),
             false => Receivers::default(),
@@ -337,10 +340,13 @@ impl Worker {
         };
         // Under a record of its own, if the new member is one that lasts; the old claim is given up with it.
         let qos = message.qos().min(member.options.qos);
-        let lasting =
-            self.shared.lasting.record(member.session).filter(|_| {
-                qos > Qos::AtMostOnce && self.turn.durable.is_on() && message.publisher().is_some()
-            });
+        let durable = &mut self.turn.durable;
+        let lasting = self.shared.lasting.record(member.session).filter(|_| {
+            qos > Qos::AtMostOnce
+                && durable.is_on()
+                && message.publisher().is_some()
+                && durable.has_room(message.size())
+        });
         let mut reference = None;
         let mut message = message.clone();
         if let Some(record) = lasting {
@@ -360,6 +366,7 @@ impl Worker {
             let mail = &mut self.mail[usize::from(member.session.worker())];
             mail.push(&message, &[member], claim.as_slice(), Some(filter.clone()));
         }
+        self.turn.durable.flush_much();
     }
 
     /// PUBACK, PUBREC or nothing, when what it says is safe. [MQTT-3.3.4-1] [MQTT5 3.3.4-1]
@@ -430,8 +437,7 @@ fn retain(
                 turn.durable.owed().release(record, RETAINED);
                 turn.durable.flush_cleared();
             }
-            Some(None) => {}
-            None => turn.durable.stand_behind_cleared(),
+            Some(None) | None => turn.durable.stand_behind_cleared(),
         }
         drop(retained);
         return true;
@@ -446,7 +452,12 @@ fn retain(
         if let Some(record) = old.as_ref().and_then(super::super::message::Message::record) {
             turn.durable.batch().release(record, RETAINED);
         }
-        turn.durable.flush();
+        if message.record().is_none() {
+            // In memory alone: for the store, nothing is there.
+            turn.durable.flush_cleared();
+        } else {
+            turn.durable.flush();
+        }
     }
     drop(retained);
     old.is_ok()
