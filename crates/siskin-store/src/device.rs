@@ -31,6 +31,9 @@ pub trait Device: Debug + Send + Sync + 'static {
     /// Writes at `offset`; perhaps fewer bytes than given. Grows the file if need be.
     fn write_at(&self, file: &Self::File, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
+    /// Cuts a file to its first `len` bytes. It may still be longer after a crash.
+    fn shorten(&self, file: &Self::File, len: u64) -> io::Result<()>;
+
     /// Makes what is in a file safe.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
 

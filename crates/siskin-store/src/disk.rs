@@ -100,6 +100,10 @@ impl Device for Disk {
         file.write_at(bytes, offset)
     }
 
+    fn shorten(&self, file: &File, len: u64) -> io::Result<()> {
+        file.set_len(len)
+    }
+
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }

@@ -296,6 +296,23 @@ impl Device for SimDevice {
         Ok(len)
     }
 
+    fn shorten(&self, file: &SimFile, len: u64) -> io::Result<()> {
+        let mut state = self.state();
+        state.refuse(Operation::Write)?;
+        let is_safe = draw(&mut state.random, 2) == 0;
+        let inode = &mut state.inodes[file.inode];
+        let len = len as usize;
+        inode.seen.truncate(len);
+        if is_safe {
+            inode.safe.truncate(len);
+            for (offset, bytes) in &mut inode.writes {
+                bytes.truncate(len.saturating_sub(*offset));
+            }
+            inode.writes.retain(|(_, bytes)| !bytes.is_empty());
+        }
+        Ok(())
+    }
+
     fn sync(&self, file: &SimFile) -> io::Result<()> {
         let mut state = self.state();
         let dark = state.power == Some(0);

@@ -331,6 +331,38 @@ fn on_a_full_disk_it_starts_and_what_is_there_can_be_read() {
 }
 
 #[test]
+fn a_store_that_was_full_when_it_was_killed_can_be_emptied_without_any_other_room() {
+    for left in [0, 6_000, 30_000] {
+        let device = SimDevice::new(1);
+        device.set_room(Some(5 * u64::from(SMALL.segment_bytes) + left));
+        let running = Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));
+        let mut number = 0;
+        while running.store.health() == Health::Good {
+            number += 1;
+            running.wait(running.append(|batch| batch.put(id(number), 1, |out| out.extend([1; 1000]))));
+        }
+        assert_eq!(running.store.health(), Health::Tight);
+        // Killed: it does not get to close.
+        let found = device.copy();
+        drop(running);
+        found.set_room(Some(found.used()));
+        let mut live = Vec::new();
+        let opened = DiskStore::open_on(found, SMALL, |record| live.push(record.id));
+        let running = Running::start(opened.expect("it opens"));
+        assert_eq!(live.len() as u64, number);
+        running.wait_for(Health::Tight);
+        // First all but what is in the oldest segment, of which there is no room for copies.
+        let (oldest, rest) = live.split_at(40);
+        for record in rest.iter().chain(oldest) {
+            let last = running.append(|batch| batch.release(*record, 0));
+            running.wait(last);
+            assert_ne!(running.store.health(), Health::Full);
+        }
+        running.wait_for(Health::Good);
+    }
+}
+
+#[test]
 fn what_a_failed_sync_may_have_lost_is_written_again() {
     for nth in 0..4 {
         for operation in [Operation::Write, Operation::Sync] {

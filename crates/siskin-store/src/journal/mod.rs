@@ -98,6 +98,8 @@ struct Active<F> {
     file: Arc<F>,
     end: u64,
     size: u64,
+    /// Up to where the disk is known to have set aside room for it.
+    held: u64,
 }
 
 #[derive(Debug)]
@@ -148,6 +150,9 @@ impl<D: Device> Journal<D> {
         // Behind what was found a new segment begins: so what was cut off stays so, and what may be in the
         // kernel's memory only is written again.
         journal.retry();
+        if journal.failure.as_ref().is_some_and(Failure::is_full) && journal.trim() {
+            journal.retry();
+        }
         match &journal.failure {
             None => Ok((journal, replay.recovered)),
             Some(failure) if failure.is_full() => Ok((journal, replay.recovered)),

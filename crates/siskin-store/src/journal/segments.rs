@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::space::FILL_STEP_BYTES;
 use super::{Active, Failure, Journal, Unsynced};
 use crate::device::{Device, write_all_at};
 use crate::error::Error;
@@ -35,6 +36,7 @@ impl<D: Device> Journal<D> {
             return Err(Failure::new("write", path(&*self.device, number), error));
         }
         let spare = if size == nominal { self.space.spares.pop() } else { None };
+        let held = if spare.is_some() { size } else { FRAMES_START };
         let from = spare.unwrap_or_else(|| UNFINISHED.to_owned());
         let header = SegmentHeader { number, tag: self.tag(), first, synced: self.synced, oldest };
         let frame_header = self.frame_header();
@@ -57,7 +59,7 @@ impl<D: Device> Journal<D> {
             end: FRAMES_START,
             live_bytes: 0,
         });
-        self.active = Some(Active { number, tag: header.tag, file, end: FRAMES_START, size });
+        self.active = Some(Active { number, tag: header.tag, file, end: FRAMES_START, size, held });
         self.space.names_unsafe = false;
         for _ in 0..carried {
             self.wrote_one();
@@ -66,6 +68,37 @@ impl<D: Device> Journal<D> {
             self.became_safe(self.unsynced[carried - 1].sequence);
         }
         Ok(())
+    }
+
+    /// Gives back what segments of before have set aside behind their frames, as nothing is appended to them any
+    /// more; says whether it was anything.
+    pub(super) fn trim(&mut self) -> bool {
+        let mut has_trimmed = false;
+        let mut index = super::lock(&self.index);
+        for segment in &mut index.segments {
+            if segment.size > segment.end && self.device.shorten(&segment.file, segment.end).is_ok() {
+                segment.size = segment.end;
+                has_trimmed = true;
+            }
+        }
+        has_trimmed
+    }
+
+    /// Has the disk set aside room for `need` bytes behind what is written, so that what is begun can be finished;
+    /// says whether there is.
+    pub(super) fn hold(&mut self, need: u64) -> bool {
+        let Some(active) = self.active.as_mut().filter(|active| active.end + need <= active.size) else {
+            return false;
+        };
+        active.held = active.held.max(active.end);
+        while active.held < active.end + need {
+            let piece = (active.end + need - active.held).min(FILL_STEP_BYTES);
+            if write_all_at(&*self.device, &active.file, &vec![0; piece as usize], active.held).is_err() {
+                return false;
+            }
+            active.held += piece;
+        }
+        true
     }
 
     /// Takes stock of what lies around from before: spare files, and such as never became anything.

@@ -40,6 +40,8 @@ pub(super) struct Space {
     pub(super) reserve_failure: Option<Failure>,
     /// Another is to be tried nevertheless.
     reserve_retry: bool,
+    /// There was no room for copies, and there is none before something changes.
+    hold_failed: bool,
     /// Why nothing can be copied forward.
     pub(super) stuck: Option<Error>,
     /// Where in the oldest segment copying is.
@@ -70,6 +72,7 @@ impl Space {
             filling: None,
             reserve_failure: None,
             reserve_retry: false,
+            hold_failed: false,
             stuck: None,
             cursor: FRAMES_START,
             written: 0,
@@ -97,6 +100,7 @@ impl<D: Device> Journal<D> {
 
     /// Tries again to hold a segment in reserve.
     pub fn retry_reserve(&mut self) {
+        self.space.hold_failed = false;
         if self.space.spares.is_empty() {
             self.space.reserve_retry = self.space.reserve_failure.is_some();
         } else {
@@ -136,6 +140,7 @@ impl<D: Device> Journal<D> {
         }
         self.index().segments.pop_front();
         self.space.retired.pop_front();
+        self.space.hold_failed = false;
         if self.device.sync_directory().is_err() {
             // The next goes only when this one is certain to be gone, and this one is not written to.
             self.space.names_unsafe = true;
@@ -168,6 +173,9 @@ impl<D: Device> Journal<D> {
         if self.space.stuck.is_some() || !self.is_sealed(self.space.oldest) || !self.wants_compaction(idle) {
             return false;
         }
+        if self.space.reserve_failure.is_some() && self.space.spares.is_empty() && !self.hold_copies() {
+            return false;
+        }
         // Of each byte written, some are read behind it: so the oldest end moves faster than the youngest.
         let budget = if idle { IDLE_STEP_BYTES } else { (self.space.written * 4).min(BUSY_STEP_BYTES) };
         match self.copy(budget) {
@@ -185,6 +193,15 @@ impl<D: Device> Journal<D> {
                 false
             }
         }
+    }
+
+    /// Whether there is room for all that is alive in the oldest segment. If copies took the last there is before they
+    /// are of use, what makes room in other ways could not be written either.
+    fn hold_copies(&mut self) -> bool {
+        let oldest = self.space.oldest;
+        let live = self.index().segment(oldest).map_or(0, |segment| segment.live_bytes);
+        self.space.hold_failed = !self.hold(live + live / 4);
+        !self.space.hold_failed
     }
 
     fn copy(&mut self, budget: u64) -> Result<Frame, Error> {
@@ -230,7 +247,8 @@ impl<D: Device> Journal<D> {
             (total, index.live_bytes(), oldest)
         };
         let full = self.space.reserve_failure.is_some();
-        if full && self.space.spares.is_empty() && oldest_live + oldest_live / 4 > self.room() {
+        let copies = oldest_live + oldest_live / 4;
+        if full && self.space.spares.is_empty() && (self.space.hold_failed || copies > self.room()) {
             return false;
         }
         if self.space.written > 0 && total > 2 * live + BUSY_SEGMENTS * nominal {
@@ -338,4 +356,4 @@ const IDLE_STEP_BYTES: u64 = 256 * 1024;
 const BUSY_STEP_BYTES: u64 = 1024 * 1024;
 
 /// Bytes that are filled at a time.
-const FILL_STEP_BYTES: u64 = 1024 * 1024;
+pub(super) const FILL_STEP_BYTES: u64 = 1024 * 1024;
