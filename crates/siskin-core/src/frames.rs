@@ -7,28 +7,33 @@ use siskin_proto::{PacketId, PropertiesBuf, Property, Publish, Qos, TopicName, V
 
 use crate::message::{Message, PAYLOAD_INLINE_MAX, Parts};
 use crate::time::Now;
+use crate::trace::TraceId;
 
 /// A message on its way through one turn: borrowed until somebody must keep it.
 pub(crate) struct Offered<'a> {
     pub(crate) parts: Parts<'a>,
     frame: Option<&'a Bytes>,
     kept: Option<Message>,
+    /// Its number, if it is followed.
+    pub(crate) trace: Option<TraceId>,
 }
 
 impl<'a> Offered<'a> {
     /// A message that lies in a read buffer.
     pub(crate) fn borrowed(parts: Parts<'a>, frame: Option<&'a Bytes>) -> Self {
-        Self { parts, frame, kept: None }
+        Self { parts, frame, kept: None, trace: None }
     }
 
     /// A message that is kept already.
     pub(crate) fn kept(message: &'a Message) -> Self {
-        Self { parts: message.parts(), frame: None, kept: Some(message.clone()) }
+        let trace = message.trace();
+        Self { parts: message.parts(), frame: None, kept: Some(message.clone()), trace }
     }
 
     /// The message as a value that outlives the turn, made once.
     pub(crate) fn keep(&mut self) -> &Message {
-        self.kept.get_or_insert_with(|| Message::new(self.parts, self.frame))
+        let Self { parts, frame, kept, trace } = self;
+        kept.get_or_insert_with(|| Message::traced(*parts, *frame, *trace))
     }
 
     /// The message as it is to be retained: with the broker's own time limit, beside that of its publisher.
@@ -38,7 +43,7 @@ impl<'a> Offered<'a> {
         }
         // Not the message that is delivered now: a queue keeps that for as long as it likes.
         let parts = Parts { kept_until: Some(now.plus_s(retained_expiry_s)), ..self.parts };
-        Message::new(parts, self.frame)
+        Message::traced(parts, self.frame, self.trace)
     }
 
     pub(crate) fn large_payload(&mut self) -> Option<Bytes> {

@@ -11,6 +11,7 @@
 mod cause;
 mod durable;
 mod event;
+pub mod explain;
 mod frames;
 mod hash;
 mod limits;
@@ -28,6 +29,7 @@ pub mod store;
 mod sys;
 mod time;
 mod timer;
+pub mod trace;
 mod turn;
 mod view;
 mod worker;

@@ -11,6 +11,7 @@ use triomphe::ThinArc;
 use crate::hash::Hasher;
 use crate::store::RecordId;
 use crate::time::Now;
+use crate::trace::TraceId;
 
 /// An application message. It has no packet id, no DUP, no alias and no receiver's QoS in it. Clones are the same message.
 ///
@@ -33,6 +34,7 @@ struct Head {
     topic_len: u16,
     qos: Qos,
     retain: bool,
+    trace: Option<TraceId>,
 }
 
 /// Stands for a time that does not come.
@@ -88,6 +90,11 @@ impl Publisher {
 impl Message {
     /// A message of these parts. A large payload that lies in `frame` is shared, not copied.
     pub fn new(parts: Parts<'_>, frame: Option<&Bytes>) -> Self {
+        Self::traced(parts, frame, None)
+    }
+
+    /// The same, followed under this number.
+    pub(crate) fn traced(parts: Parts<'_>, frame: Option<&Bytes>, trace: Option<TraceId>) -> Self {
         let inline = if parts.payload.len() <= PAYLOAD_INLINE_MAX { parts.payload } else { &[] };
         let large = (parts.payload.len() > PAYLOAD_INLINE_MAX).then(|| match frame {
             Some(frame) => frame.slice_ref(parts.payload),
@@ -105,6 +112,7 @@ impl Message {
             topic_len: parts.topic.len() as u16,
             qos: parts.qos,
             retain: parts.retain,
+            trace,
         };
         let pieces = [parts.topic.as_bytes(), properties, inline];
         let len = pieces.iter().map(|piece| piece.len()).sum();
@@ -122,7 +130,8 @@ impl Message {
 
     /// The same message in another record.
     pub(crate) fn under(&self, record: RecordId) -> Self {
-        Self::new(Parts { record: Some(record), ..self.parts() }, self.large_payload())
+        let parts = Parts { record: Some(record), ..self.parts() };
+        Self::traced(parts, self.large_payload(), self.trace())
     }
 
     /// The parts as they went in.
@@ -195,6 +204,11 @@ impl Message {
         self.head().record
     }
 
+    /// Its number, if it is followed.
+    pub(crate) fn trace(&self) -> Option<TraceId> {
+        self.head().trace
+    }
+
     /// When it arrived.
     pub fn received_at(&self) -> Now {
         self.head().received_at
@@ -235,4 +249,4 @@ const SMALL_BYTES: usize = 256;
 /// What a message takes beside its bytes: counter, length and [`Head`].
 const HEAD_BYTES: usize = 16 + size_of::<Head>();
 
-const _: () = assert!(size_of::<Head>() <= 56);
+const _: () = assert!(size_of::<Head>() <= 64);

@@ -3,7 +3,8 @@
 //! These and the router are the only locks of the core. Each is held for one look-up or one change,
 //! never two together, and none on the way of a message whose route is cached.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use crate::durable::Records;
@@ -37,6 +38,7 @@ pub struct Shared {
     pub(crate) registry: Registry,
     pub(crate) lasting: LastingSessions,
     gone: Mutex<Gone>,
+    traces: AtomicU32,
     pub(crate) records: Records,
     pub(crate) limits: Limits,
     pub(crate) node: NodeInfo,
@@ -76,6 +78,7 @@ impl Shared {
             registry: Registry::new(seed),
             lasting: LastingSessions::new(seed),
             gone: Mutex::new(Gone::new(&limits, seed)),
+            traces: AtomicU32::new(0),
             records,
             limits,
             node,
@@ -108,6 +111,11 @@ impl Shared {
             totals.add(stats);
         }
         totals
+    }
+
+    /// A number for a trace that is to be armed on all workers.
+    pub fn next_trace(&self) -> NonZeroU32 {
+        NonZeroU32::MIN.saturating_add(self.traces.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The session of `client_id`, if it has one. Its worker is the one to ask about it.

@@ -15,6 +15,7 @@ use crate::recorder::{Diary, Recorder};
 use crate::session::{Delivery, SessionKey};
 use crate::stats::Stats;
 use crate::time::Now;
+use crate::trace::Tracer;
 
 /// A connection that the core has ended.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ pub(crate) struct Turn {
     pub(crate) closes: Vec<Close>,
     pub(crate) events: Vec<Event>,
     pub(crate) recorder: Recorder,
+    pub(crate) tracer: Tracer,
     /// Sessions with something to be reported, and when; in that order, as all wait equally long.
     pub(crate) reports: VecDeque<(Now, SessionKey)>,
     /// Memory that drained buffers gave back.
@@ -52,6 +54,7 @@ impl Turn {
     pub(crate) fn new(limits: Limits, stats: Arc<Stats>, durable: Durable) -> Self {
         Self {
             recorder: Recorder::new(&limits),
+            tracer: Tracer::default(),
             limits,
             stats,
             durable,

@@ -412,7 +412,7 @@ fn civil(day: i64) -> (i64, i64, i64) {
 }
 
 /// A length of time in its two largest units at most.
-struct Span(u64);
+pub(crate) struct Span(pub(crate) u64);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -443,7 +443,7 @@ impl fmt::Display for KeepAlive {
 }
 
 /// Text of a client between quotation marks, with nothing in it that could steer a terminal or pass for another line.
-struct Quoted<'a>(&'a str);
+pub(crate) struct Quoted<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -466,7 +466,7 @@ impl fmt::Display for Plain<'_> {
     }
 }
 
-fn plural(count: u64, noun: &str) -> String {
+pub(crate) fn plural(count: u64, noun: &str) -> String {
     format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -8,11 +8,13 @@ use siskin_proto::{Packet, PacketId, PacketKind, Properties, PubRel, Qos, Reason
 use super::{Body, Connection, Delivery, Extra, Reference, Session};
 use crate::durable::{Promise, Then};
 use crate::event::Dropped;
+use crate::explain::Waits;
 use crate::frames::{self, Cover, Naming, Offered};
 use crate::message::Parts;
 use crate::retained::Retained;
 use crate::store::record::Progress;
 use crate::time::Now;
+use crate::trace::{Station, TraceId};
 use crate::turn::Turn;
 
 /// What a session's matching subscriptions grant a message.
@@ -64,6 +66,7 @@ impl Session {
         if ready {
             self.send(turn, delivery, offered, now);
         } else {
+            self.note_queued(turn, offered.trace);
             self.enqueue(turn, delivery, now);
         }
     }
@@ -76,7 +79,10 @@ impl Session {
         subscription_ids: &[u32],
         now: Now,
     ) {
-        let Some(connection) = self.connection.as_deref_mut() else { return };
+        let Some(connection) = self.connection.as_deref_mut() else {
+            self.note(turn, offered.trace, |client_id| Station::Missed { client_id });
+            return;
+        };
         let version = connection.version;
         let cover =
             Cover { version, qos: Qos::AtMostOnce, packet_id: None, dup: false, retain, subscription_ids };
@@ -85,8 +91,38 @@ impl Session {
         } else {
             put_publish(connection, turn, self.key, offered, &cover, now).err()
         };
-        if let Some(why) = dropped {
-            turn.dropped(&mut self.diary, &self.client_id, offered.parts.topic, why, now);
+        match dropped {
+            Some(why) => {
+                self.note(turn, offered.trace, |client_id| Station::Dropped { client_id, why });
+                turn.dropped(&mut self.diary, &self.client_id, offered.parts.topic, why, now);
+            }
+            None => self.note_sent(turn, offered.trace, Qos::AtMostOnce, None, false),
+        }
+    }
+
+    /// Notes a station at this session of a message that is followed.
+    #[inline]
+    fn note(&self, turn: &mut Turn, trace: Option<TraceId>, station: impl FnOnce(Arc<str>) -> Station) {
+        turn.tracer.note(trace, || station(Arc::clone(&self.client_id)));
+    }
+
+    #[inline]
+    fn note_sent(
+        &self,
+        turn: &mut Turn,
+        trace: Option<TraceId>,
+        qos: Qos,
+        packet_id: Option<PacketId>,
+        dup: bool,
+    ) {
+        self.note(turn, trace, |client_id| Station::Sent { client_id, qos, packet_id, dup });
+    }
+
+    #[inline]
+    fn note_queued(&self, turn: &mut Turn, trace: Option<TraceId>) {
+        if trace.is_some() {
+            let (why, before) = (self.waits(turn).unwrap_or(Waits::Others), self.queue.len());
+            self.note(turn, trace, |client_id| Station::Queued { client_id, why, before });
         }
     }
 
@@ -94,6 +130,8 @@ impl Session {
         turn.count_stored(&delivery);
         for lost in self.queue.push(delivery, &turn.limits) {
             turn.release(&lost);
+            let (trace, why) = (lost.message().and_then(|message| message.trace()), Dropped::QueueFull);
+            self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
             let topic = lost.message().map_or(ON_DISK, |message| message.topic());
             turn.dropped(&mut self.diary, &self.client_id, topic, Dropped::QueueFull, now);
         }
@@ -153,10 +191,12 @@ impl Session {
                 let qos = delivery.qos;
                 let sent = self.sender.send(delivery, qos);
                 debug_assert!(sent.is_ok(), "next_id() names an id only when the window has room");
+                self.note_sent(turn, offered.trace, qos, Some(id), false);
             }
             // [MQTT5 3.1.2-25] As if it had been delivered: no id, no quota, no place.
             Err(why) => {
                 turn.give_up(&delivery);
+                self.note(turn, offered.trace, |client_id| Station::Dropped { client_id, why });
                 turn.dropped(&mut self.diary, &self.client_id, offered.parts.topic, why, now);
             }
         }
@@ -231,7 +271,9 @@ impl Session {
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
                 turn.give_up(&delivery);
-                turn.dropped(&mut self.diary, &self.client_id, message.topic(), Dropped::Expired, now);
+                let why = Dropped::Expired;
+                self.note(turn, message.trace(), |client_id| Station::Dropped { client_id, why });
+                turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
                 continue;
             }
             turn.frames.clear();
@@ -283,9 +325,12 @@ impl Session {
                     };
                     turn.frames.clear();
                     let mut offered = Offered::kept(&message);
-                    if let Err(why) = put_publish(connection, turn, self.key, &mut offered, &cover, now) {
-                        turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
-                        self.finished(turn, id);
+                    match put_publish(connection, turn, self.key, &mut offered, &cover, now) {
+                        Ok(()) => self.note_sent(turn, offered.trace, qos, Some(id), true),
+                        Err(why) => {
+                            turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
+                            self.finished(turn, id);
+                        }
                     }
                 }
             }

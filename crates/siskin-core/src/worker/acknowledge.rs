@@ -1,5 +1,7 @@
 //! What a client answers to what it was sent.
 
+use std::sync::Arc;
+
 use siskin_proto::delivery::Acked;
 use siskin_proto::{Packet, PacketKind, Properties, PropertiesBuf, PubAck, PubComp, PubRec, PubRel, Reason};
 
@@ -13,6 +15,7 @@ use crate::session::{Delivery, Session, SessionKey};
 use crate::store::record::{Progress, Record};
 use crate::store::{Fetch, Fetched, Health};
 use crate::time::Now;
+use crate::trace::Station;
 use crate::turn::Turn;
 
 impl Worker {
@@ -20,7 +23,7 @@ impl Worker {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         // An acknowledgement of nothing may be a late one: it does no harm.
         let acked = session.sender.puback(ack.packet_id);
-        note_late(session, &mut self.turn, &acked, now);
+        note(session, &mut self.turn, &acked, now);
         settle(session, &mut self.turn, &acked);
         session.pump(&mut self.turn, &self.shared.retained, now);
         Ok(())
@@ -29,7 +32,7 @@ impl Worker {
     pub(super) fn handle_pubrec(&mut self, key: SessionKey, ack: &PubRec<'_>, now: Now) -> Result<(), Cause> {
         let Some(session) = self.sessions.get_mut(key) else { return Ok(()) };
         let acked = session.sender.pubrec(ack.packet_id, ack.reason.is_error());
-        note_late(session, &mut self.turn, &acked, now);
+        note(session, &mut self.turn, &acked, now);
         // After a crash the client must not be offered again what it has taken over.
         if let Acked::Release(delivery) = &acked
             && let (Some(lasting), Some((record, reference))) =
@@ -123,6 +126,7 @@ impl Worker {
         if !self.turn.durable.is_on() {
             return;
         }
+        self.turn.tracer.begin_turn(now);
         self.turn.durable.flush();
         self.fetch();
         let mut fetched = Vec::new();
@@ -208,7 +212,10 @@ impl Worker {
     fn keep(&mut self, key: SessionKey, then: &Then) -> Result<(), Cause> {
         let mut text = PropertiesBuf::new();
         let properties = match then {
-            Then::PubAck(_, reason) | Then::PubRec(_, reason) => self.explain(key, *reason, &mut text),
+            Then::PubAck(id, reason) | Then::PubRec(id, reason) => {
+                self.turn.tracer.answered(key, *id, *reason);
+                self.explain(key, *reason, &mut text)
+            }
             _ => Properties::EMPTY,
         };
         let sessions = &mut self.sessions;
@@ -271,12 +278,14 @@ impl Worker {
     }
 }
 
-/// Takes note of a message that was acknowledged long after it came, though the client was there all the time.
-fn note_late(session: &mut Session, turn: &mut Turn, acked: &Acked<Delivery>, now: Now) {
+/// Takes note of an acknowledgement: of that of a message that is followed, and of one that comes long after its
+/// message though the client was there all the time.
+fn note(session: &mut Session, turn: &mut Turn, acked: &Acked<Delivery>, now: Now) {
     let (Acked::Finished(Some(delivery)) | Acked::Release(delivery)) = acked else { return };
     let (Some(message), Some(connection)) = (delivery.message(), session.connection.as_deref()) else {
         return;
     };
+    turn.tracer.note(message.trace(), || Station::Acknowledged { client_id: Arc::clone(&session.client_id) });
     let arrived = message.received_at();
     let ms = now.ms_since(arrived);
     if ms < ACKNOWLEDGED_LATE_MS || arrived < connection.since || delivery.retain || !turn.recorder.is_on {

@@ -97,6 +97,7 @@ struct Opening {
 impl Worker {
     /// The first frame of a new transport, which its driver calls `connection` and which comes from `origin`.
     pub fn connect(&mut self, frame: Frame<'_>, connection: u32, origin: Origin, now: Now) -> Connected {
+        self.turn.tracer.begin_turn(now);
         let connect = match decode_connect(frame) {
             Ok(connect) => connect,
             Err(error) => {

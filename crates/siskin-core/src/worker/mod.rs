@@ -31,6 +31,7 @@ use crate::session::{Connection, SessionKey, Sessions, StoredWill};
 use crate::shared::Shared;
 use crate::time::Now;
 use crate::timer::{Timer, Wheel};
+use crate::trace::{Traced, Watch};
 pub use crate::turn::Close;
 use crate::turn::Turn;
 use system::System;
@@ -81,6 +82,7 @@ impl Worker {
 
     /// A frame of the connection of session `key`. After [`Ended`] nothing more of it is read.
     pub fn handle(&mut self, key: SessionKey, frame: Frame<'_>, now: Now) -> Result<(), Ended> {
+        self.turn.tracer.begin_turn(now);
         let Some(session) = self.sessions.get_mut(key) else { return Err(Ended) };
         let Some(connection) = session.connection.as_deref_mut() else { return Err(Ended) };
         connection.received_at = now;
@@ -196,6 +198,7 @@ impl Worker {
     /// The connection of session `key` took all its bytes: its buffer goes back, and what waited for
     /// room goes on, which may make it dirty again.
     pub fn drained(&mut self, key: SessionKey, now: Now) {
+        self.turn.tracer.begin_turn(now);
         let Some(session) = self.sessions.get_mut(key) else { return };
         let Some(connection) = session.connection.as_deref_mut() else { return };
         if connection.out.is_empty() {
@@ -232,6 +235,7 @@ impl Worker {
 
     /// Does what has come due.
     pub fn tick(&mut self, now: Now) {
+        self.turn.tracer.begin_turn(now);
         for (will, publisher) in std::mem::take(&mut self.wills) {
             self.publish_stored_will(&will, None, publisher, now);
         }
@@ -280,6 +284,21 @@ impl Worker {
             Timer::WillDelay => self.publish_will(key, now),
             Timer::SessionExpiry => self.end_session(key, crate::event::Ended::Expired, now),
         }
+    }
+
+    /// Follows the messages that `watch` matches, and no others any more.
+    pub fn arm_trace(&mut self, watch: Watch) {
+        self.turn.tracer.arm(watch, self.index);
+    }
+
+    /// What happened to these messages since last asked.
+    pub fn take_trace(&mut self) -> Vec<Traced> {
+        self.turn.tracer.take()
+    }
+
+    /// Follows no message any more.
+    pub fn disarm_trace(&mut self) {
+        self.turn.tracer.disarm();
     }
 
     /// How many connections are open on this worker.

@@ -14,13 +14,15 @@ use crate::durable::Then;
 use crate::event::Dropped;
 use crate::frames::Offered;
 use crate::message::Parts;
+use crate::recorder::Origin;
 use crate::route_cache::Cached;
 use crate::router::Subscriber;
-use crate::session::{Delivery, Extra, Grant, Reference, SessionKey, Sessions};
+use crate::session::{Delivery, Extra, Grant, Reference, Session, SessionKey, Sessions};
 use crate::shared::Shared;
 use crate::store::Health;
 use crate::store::record::{self, RETAINED, Receiver};
 use crate::time::Now;
+use crate::trace::Station;
 use crate::turn::Turn;
 
 /// What a PUBLISH is to its session.
@@ -213,6 +215,8 @@ impl Worker {
     ) -> Published {
         let mut offered = Offered::borrowed(parts, frame);
         let Self { index, sessions, turn, routes, mail, shared, .. } = self;
+        offered.trace =
+            turn.tracer.begin(&parts, || from.and_then(|key| sessions.get(key)).map(publisher_of));
         let cached = routes.route(shared, parts.topic);
         // What the broker says of itself is said anew after a restart.
         let wants_record = parts.publisher.is_some()
@@ -245,6 +249,7 @@ impl Worker {
         if first == 0 && !receivers.records.is_empty() {
             put_message(turn, &offered.parts, false, &receivers.records);
         }
+        turn.tracer.note(offered.trace, || routed(cached, receivers.records.len()));
         if cached.routes.plain.is_empty() && cached.routes.groups.is_empty() {
             turn.stats.no_subscribers.add(1);
             return Published::Nobody;
@@ -282,6 +287,7 @@ impl Worker {
 
     /// Takes in what another worker has routed here.
     pub fn receive(&mut self, mail: Mail, now: Now) {
+        self.turn.tracer.begin_turn(now);
         let mut receivers = mail.receivers.as_slice();
         let mut claims = mail.claims.as_slice();
         for envelope in mail.deliveries {
@@ -372,6 +378,9 @@ impl Worker {
     /// PUBACK, PUBREC or nothing, when what it says is safe. [MQTT-3.3.4-1] [MQTT5 3.3.4-1]
     fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: Reason) -> Result<(), Cause> {
         let touched = self.turn.durable.take_touched();
+        if let Some(packet_id) = publish.packet_id {
+            self.turn.tracer.await_answer(key, packet_id);
+        }
         let Some(packet_id) = publish.packet_id else {
             // Nothing is said, but who sends faster than the disk takes is to be slowed.
             return if touched { self.promise(key, Then::Nothing) } else { Ok(()) };
@@ -530,6 +539,16 @@ impl Receivers {
     }
 }
 
+fn publisher_of(session: &Session) -> (&Arc<str>, Origin) {
+    let origin = session.connection.as_deref().map_or(Origin::Unknown, |connection| connection.origin);
+    (&session.client_id, origin)
+}
+
+fn routed(cached: &Cached, stored_for: usize) -> Station {
+    let sessions = cached.routes.plain.chunk_by(|a, b| a.session == b.session).count();
+    Station::Routed { sessions, groups: cached.routes.groups.len(), stored_for }
+}
+
 fn put_message(turn: &mut Turn, parts: &Parts<'_>, is_retained: bool, receivers: &[Receiver]) {
     let Some(id) = parts.record else { return };
     let references = u32::from(is_retained) + receivers.len() as u32;
@@ -565,6 +584,8 @@ fn deliver(
             // [MQTT5 3.8.3-3]
             if subscriber.options.no_local && offered.parts.publisher == Some(session.publisher) {
                 turn.stats.dropped_no_local.add(1);
+                let client_id = &session.client_id;
+                turn.tracer.note(offered.trace, || Station::NoLocal { client_id: Arc::clone(client_id) });
                 continue;
             }
             qos = qos.max(Some(subscriber.options.qos));

@@ -1,0 +1,351 @@
+//! Following single messages through the broker: where each was received, when it was safe, what became of it for
+//! each receiver.
+//!
+//! A trace is armed on every worker with the same [`Watch`]. Messages that it matches are numbered by the worker that
+//! takes them over and carry the number along; whoever handles one notes a [`Station`]. While nothing is armed this
+//! costs a look at a flag.
+
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use siskin_proto::{PacketId, Qos, Reason, TopicFilter, TopicName};
+
+use crate::event::Dropped;
+use crate::explain::Waits;
+use crate::message::Parts;
+use crate::recorder::{Clock, Origin, Quoted, Span, plural};
+use crate::session::SessionKey;
+use crate::time::Now;
+
+/// Which messages to follow.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// From [`Shared::next_trace`](crate::Shared::next_trace): the same on all workers, another for each trace.
+    pub number: NonZeroU32,
+    /// Only messages on topics that this filter matches; none for all.
+    pub filter: Option<Arc<str>>,
+    /// Only messages of this client; none for all.
+    pub client_id: Option<Arc<str>>,
+    /// How many messages of each worker are followed; more are not.
+    pub messages_max: u16,
+}
+
+/// A message that is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TraceId {
+    watch: NonZeroU32,
+    worker: u16,
+    count: u16,
+}
+
+/// What happened to a message that is followed.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// Which message.
+    pub id: TraceId,
+    /// When.
+    pub at: Now,
+    /// What.
+    pub station: Station,
+}
+
+/// A station of a message's way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// It came.
+    Received {
+        /// From this client; none if it is the broker's own.
+        client_id: Option<Arc<str>>,
+        /// Where the client is, if it is there.
+        origin: Origin,
+        /// Its topic.
+        topic: Arc<str>,
+        /// Its QoS.
+        qos: Qos,
+        /// Whether it is to be retained.
+        retain: bool,
+        /// Bytes of its payload.
+        payload_bytes: usize,
+        /// Bytes of the properties that travel with it.
+        properties_bytes: usize,
+    },
+    /// It was routed.
+    Routed {
+        /// Sessions with subscriptions of their own that match.
+        sessions: usize,
+        /// Shared subscriptions that match: one member of each is to have it.
+        groups: usize,
+        /// Sessions among these for which it is put into the store.
+        stored_for: usize,
+    },
+    /// Its publisher was answered: what that promises is safe.
+    Answered {
+        /// With this reason.
+        reason: Reason,
+    },
+    /// It was put out for a receiver.
+    Sent {
+        /// Which.
+        client_id: Arc<str>,
+        /// At this QoS.
+        qos: Qos,
+        /// Under this id.
+        packet_id: Option<PacketId>,
+        /// Whether it was sent before.
+        dup: bool,
+    },
+    /// It waits in a receiver's queue.
+    Queued {
+        /// Whose.
+        client_id: Arc<str>,
+        /// Why.
+        why: Waits,
+        /// How many wait before it.
+        before: usize,
+    },
+    /// A receiver does not get it.
+    Dropped {
+        /// Who.
+        client_id: Arc<str>,
+        /// Why.
+        why: Dropped,
+    },
+    /// A receiver is away, and QoS 0 does not wait.
+    Missed {
+        /// Who.
+        client_id: Arc<str>,
+    },
+    /// The receiver is the publisher, and its subscription says No Local.
+    NoLocal {
+        /// Who.
+        client_id: Arc<str>,
+    },
+    /// A receiver acknowledged it.
+    Acknowledged {
+        /// Who.
+        client_id: Arc<str>,
+    },
+}
+
+/// A worker's side of a trace.
+#[derive(Debug, Default)]
+pub(crate) struct Tracer {
+    armed: Option<Box<Armed>>,
+}
+
+#[derive(Debug)]
+struct Armed {
+    watch: Watch,
+    worker: u16,
+    count: u16,
+    /// The present: a turn's handling of one packet or batch.
+    now: Now,
+    /// The message at hand.
+    current: Option<TraceId>,
+    /// Those whose publishers wait for an answer.
+    unanswered: Vec<(SessionKey, PacketId, TraceId)>,
+    stations: Vec<Traced>,
+}
+
+impl Tracer {
+    pub(crate) fn arm(&mut self, watch: Watch, worker: u16) {
+        self.armed = Some(Box::new(Armed {
+            watch,
+            worker,
+            count: 0,
+            now: Now::default(),
+            current: None,
+            unanswered: Vec::new(),
+            stations: Vec::new(),
+        }));
+    }
+
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Traced> {
+        self.armed.as_deref_mut().map(|armed| std::mem::take(&mut armed.stations)).unwrap_or_default()
+    }
+
+    /// Something is handled at the moment `now`.
+    #[inline]
+    pub(crate) fn begin_turn(&mut self, now: Now) {
+        if let Some(armed) = &mut self.armed {
+            armed.now = now;
+            armed.current = None;
+        }
+    }
+
+    /// A message of `client_id` is to be published: its number, if it is to be followed.
+    #[inline]
+    pub(crate) fn begin<'a>(
+        &mut self,
+        parts: &Parts<'_>,
+        publisher: impl FnOnce() -> Option<(&'a Arc<str>, Origin)>,
+    ) -> Option<TraceId> {
+        let armed = self.armed.as_deref_mut()?;
+        armed.current = None;
+        let (client_id, origin) =
+            publisher().map_or((None, Origin::Unknown), |(id, origin)| (Some(id), origin));
+        if !armed.is_wanted(parts.topic, client_id) {
+            return None;
+        }
+        armed.count += 1;
+        let id = TraceId { watch: armed.watch.number, worker: armed.worker, count: armed.count };
+        armed.current = Some(id);
+        let station = Station::Received {
+            client_id: client_id.cloned(),
+            origin,
+            topic: parts.topic.into(),
+            qos: parts.qos,
+            retain: parts.retain,
+            payload_bytes: parts.payload.len(),
+            properties_bytes: parts.properties.raw().len(),
+        };
+        armed.note(id, station);
+        Some(id)
+    }
+
+    /// The message at hand is answered under `packet_id`, now or when it is safe.
+    #[inline]
+    pub(crate) fn await_answer(&mut self, key: SessionKey, packet_id: PacketId) {
+        if let Some(armed) = &mut self.armed
+            && let Some(id) = armed.current.take()
+        {
+            armed.unanswered.push((key, packet_id, id));
+        }
+    }
+
+    /// A publisher is answered.
+    #[inline]
+    pub(crate) fn answered(&mut self, key: SessionKey, packet_id: PacketId, reason: Reason) {
+        if let Some(armed) = &mut self.armed
+            && let Some(at) = armed.unanswered.iter().position(|(k, p, _)| (*k, *p) == (key, packet_id))
+        {
+            let (_, _, id) = armed.unanswered.remove(at);
+            armed.note(id, Station::Answered { reason });
+        }
+    }
+
+    /// Notes a station of a message, if it is one that is followed.
+    #[inline]
+    pub(crate) fn note(&mut self, id: Option<TraceId>, station: impl FnOnce() -> Station) {
+        if let (Some(id), Some(armed)) = (id, &mut self.armed) {
+            armed.note(id, station());
+        }
+    }
+}
+
+impl Armed {
+    fn is_wanted(&self, topic: &str, client_id: Option<&Arc<str>>) -> bool {
+        if self.count >= self.watch.messages_max || self.stations.len() >= STATIONS_MAX {
+            return false;
+        }
+        if self.watch.client_id.as_ref().is_some_and(|wanted| Some(wanted) != client_id) {
+            return false;
+        }
+        let Some(filter) = self.watch.filter.as_deref() else { return true };
+        match (TopicFilter::parse(filter), TopicName::parse(topic)) {
+            (Ok(filter), Ok(topic)) => filter.matches(topic),
+            _ => false,
+        }
+    }
+
+    fn note(&mut self, id: TraceId, station: Station) {
+        // A message may still wait that was followed by an earlier trace.
+        if id.watch == self.watch.number && self.stations.len() < STATIONS_MAX {
+            self.stations.push(Traced { id, at: self.now, station });
+        }
+    }
+}
+
+/// The stations that all workers have noted, in sentences, message by message.
+pub fn tell(mut stations: Vec<Traced>, clock: Clock) -> String {
+    let rank = |station: &Station| match station {
+        Station::Received { .. } => 0,
+        Station::Routed { .. } => 1,
+        _ => 2,
+    };
+    stations.sort_by_key(|traced| (traced.id, rank(&traced.station), traced.at));
+    let mut text = String::new();
+    for message in stations.chunk_by(|a, b| a.id == b.id) {
+        let started = message[0].at;
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        for traced in message {
+            let _ = match &traced.station {
+                Station::Received { .. } => writeln!(text, "{}  {}", clock.moment(traced.at), traced.station),
+                _ => writeln!(
+                    text,
+                    "  +{:<8}{}",
+                    Span(traced.at.ms_since(started)).to_string(),
+                    traced.station
+                ),
+            };
+        }
+    }
+    text
+}
+
+impl std::fmt::Display for Station {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Received { client_id, origin, topic, qos, retain, payload_bytes, properties_bytes } => {
+                write!(f, "a message on {} ", Quoted(topic))?;
+                match client_id {
+                    Some(id) if *origin == Origin::Unknown => write!(f, "of {}", Quoted(id))?,
+                    Some(id) => write!(f, "from {} at {origin}", Quoted(id))?,
+                    None => f.write_str("of the broker itself")?,
+                }
+                write!(f, ": QoS {}, {}", *qos as u8, plural(*payload_bytes as u64, "byte"))?;
+                if *properties_bytes > 0 {
+                    write!(f, " and {properties_bytes} of properties")?;
+                }
+                f.write_str(if *retain { ", to be retained" } else { "" })
+            }
+            Self::Routed { sessions: 0, groups: 0, .. } => f.write_str("matches no subscription"),
+            Self::Routed { sessions, groups, stored_for } => {
+                write!(f, "due to {}", plural(*sessions as u64, "session"))?;
+                if *groups > 0 {
+                    write!(
+                        f,
+                        " and one member of each of {}",
+                        plural(*groups as u64, "shared subscription")
+                    )?;
+                }
+                if *stored_for > 0 {
+                    write!(f, "; put into the store for {stored_for} of them")?;
+                }
+                Ok(())
+            }
+            Self::Answered { reason } if reason.is_error() => write!(f, "refused: {reason}"),
+            Self::Answered { reason } => write!(f, "safe, and acknowledged to its publisher: {reason}"),
+            Self::Sent { client_id, qos, packet_id, dup } => {
+                let again = if *dup { " again" } else { "" };
+                write!(f, "sent{again} to {} at QoS {}", Quoted(client_id), *qos as u8)?;
+                packet_id.map_or(Ok(()), |id| write!(f, " as packet {}", id.get()))
+            }
+            Self::Queued { client_id, why, before } => {
+                write!(f, "waits for {} behind {}: {why}", Quoted(client_id), plural(*before as u64, "other"))
+            }
+            Self::Dropped { client_id, why } => write!(f, "dropped for {}: {why}", Quoted(client_id)),
+            Self::Missed { client_id } => {
+                write!(f, "missed by {}, who is not connected: QoS 0 does not wait", Quoted(client_id))
+            }
+            Self::NoLocal { client_id } => {
+                write!(
+                    f,
+                    "not sent to {}, who published it: its subscription says No Local",
+                    Quoted(client_id)
+                )
+            }
+            Self::Acknowledged { client_id } => write!(f, "acknowledged by {}", Quoted(client_id)),
+        }
+    }
+}
+
+/// Stations noted by one worker and not taken yet. At the limit no more are.
+const STATIONS_MAX: usize = 10_000;
