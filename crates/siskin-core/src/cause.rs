@@ -68,6 +68,8 @@ pub enum Violation {
     PropertiesTooLarge,
     /// A topic name with more levels than allowed.
     TopicTooDeep,
+    /// A topic name or filter has more than 65,535 bytes with its listener's mount point in front.
+    MountedTooLong,
     /// No Local on a shared subscription. [MQTT5 3.8.3-4]
     NoLocalShared,
     /// A DISCONNECT that gives a session an expiry that its CONNECT denied it.
@@ -128,7 +130,7 @@ impl Violation {
             Self::QosNotSupported => Reason::QosNotSupported,
             Self::RetainNotSupported => Reason::RetainNotSupported,
             Self::PropertiesTooLarge => Reason::QuotaExceeded,
-            Self::TopicTooDeep => Reason::TopicNameInvalid,
+            Self::TopicTooDeep | Self::MountedTooLong => Reason::TopicNameInvalid,
             Self::SubscriptionNotSupported(reason) | Self::SubscriptionRefused(reason) => reason,
         }
     }
@@ -178,6 +180,7 @@ impl fmt::Display for Violation {
             Self::RetainNotSupported => f.write_str("RETAIN, and retained messages are off"),
             Self::PropertiesTooLarge => f.write_str("more bytes of properties than allowed"),
             Self::TopicTooDeep => f.write_str("a topic name with more levels than allowed"),
+            Self::MountedTooLong => f.write_str("a topic that is too long behind its listener's mount point"),
             Self::NoLocalShared => f.write_str("No Local on a shared subscription"),
             Self::SessionExpiryFromZero => {
                 f.write_str("a DISCONNECT with a session expiry, after a CONNECT with none")

@@ -82,6 +82,8 @@ pub enum Dropped {
     RetainedFull,
     /// A client published to a topic that is the broker's own.
     NotAllowed,
+    /// The session was found again through a listener whose mount point the topic is not below.
+    OutsideMountPoint,
 }
 
 /// Why a session ended.
@@ -95,7 +97,7 @@ pub enum Ended {
 
 impl Dropped {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::QueueFull,
         Self::Expired,
         Self::TooLarge,
@@ -103,6 +105,7 @@ impl Dropped {
         Self::Unreadable,
         Self::RetainedFull,
         Self::NotAllowed,
+        Self::OutsideMountPoint,
     ];
 }
 
@@ -116,6 +119,7 @@ impl fmt::Display for Dropped {
             Self::RetainedFull => "as many retained messages as allowed",
             Self::Unreadable => "its record in the store can no longer be read",
             Self::NotAllowed => "the topic is the broker's own",
+            Self::OutsideMountPoint => "the topic is not below the mount point of the client's listener",
         })
     }
 }

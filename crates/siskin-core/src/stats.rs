@@ -91,6 +91,8 @@ stats! {
     dropped_retained_full,
     /// Messages that clients sent to the broker's own topics.
     dropped_not_allowed,
+    /// Messages dropped because their receiver came back by a listener with another mount point.
+    dropped_outside_mount_point,
     /// Messages dropped because their record can no longer be read.
     dropped_unreadable,
     /// Messages published with RETAIN.

@@ -116,6 +116,7 @@ impl Turn {
             Dropped::SlowReader => &self.stats.dropped_slow_reader,
             Dropped::RetainedFull => &self.stats.dropped_retained_full,
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
+            Dropped::OutsideMountPoint => &self.stats.dropped_outside_mount_point,
             Dropped::Unreadable => &self.stats.dropped_unreadable,
         }
         .add(1);

@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::sync::Arc;
 
 use siskin_core::{
-    Cause, Close, Connected, Event, Limits, NodeInfo, Now, Origin, SessionKey, Shared, Worker,
+    Caller, Cause, Close, Connected, Event, Limits, NodeInfo, Now, SessionKey, Shared, Worker,
 };
 use siskin_proto::{
     Connect, Frame, FrameStatus, Packet, Properties, Property, Qos, Subscribe, SubscriptionOptions,
@@ -52,7 +52,8 @@ impl Bare {
     /// A new transport that begins with these bytes, which are one CONNECT that is accepted.
     pub fn connect(&mut self, connect: &[u8]) -> SessionKey {
         self.transports += 1;
-        match self.worker.connect(whole(connect), self.transports, Origin::default(), self.now) {
+        let caller = Caller { connection: self.transports, ..Caller::default() };
+        match self.worker.connect(whole(connect), &caller, self.now) {
             Connected::Accepted(key) => key,
             other => panic!("not accepted: {other:?}"),
         }

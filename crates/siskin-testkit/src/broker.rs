@@ -10,8 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use siskin_core::{
-    Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Origin, Recovered, SessionKey, Shared,
-    Story, Totals, Worker, refuse_first,
+    Caller, Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Origin, Recovered, SessionKey,
+    Shared, Story, Totals, Worker, refuse_first,
 };
 use siskin_proto::{
     Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
@@ -385,7 +385,11 @@ impl Inner {
                         return false;
                     }
                 }
-                None => match worker.connect(frame, line as u32, origin, now) {
+                None => match worker.connect(
+                    frame,
+                    &Caller { connection: line as u32, origin, ..Caller::default() },
+                    now,
+                ) {
                     Connected::Accepted(key) => {
                         used = frame.len;
                         self.lines[line].key = Some(key);

@@ -3,6 +3,7 @@
 use siskin_proto::delivery::{InboundAliases, OutboundAliases};
 use siskin_proto::{Packet, PacketKind, Version};
 
+use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
 use crate::recorder::Origin;
 use crate::time::Now;
@@ -46,6 +47,8 @@ pub(crate) struct Connection {
     pub(crate) clean_start: bool,
     /// In force; 0 for none.
     pub(crate) keep_alive_s: u16,
+    /// What stands before its topics. It is the listener's, not the session's.
+    pub(crate) mount_point: Option<MountPoint>,
     pub(crate) out: OutBuffer,
     pub(crate) inbound_aliases: InboundAliases,
     /// Only for a client that allows any.

@@ -381,7 +381,11 @@ fn check_size(
     cover: &Cover<'_>,
     now: Now,
 ) -> Result<(), Dropped> {
-    let len = frames::encoded_len(parts, cover, Naming::Name, now);
+    let parts = match &connection.mount_point {
+        None => *parts,
+        Some(mount_point) => mount_point.seen(parts)?,
+    };
+    let len = frames::encoded_len(&parts, cover, Naming::Name, now);
     if len <= connection.packet_size_max as usize { Ok(()) } else { Err(Dropped::TooLarge) }
 }
 
@@ -394,7 +398,10 @@ pub(super) fn put_publish(
     cover: &Cover<'_>,
     now: Now,
 ) -> Result<(), Dropped> {
-    let len = if cover.subscription_ids.is_empty() && connection.outbound_aliases.is_none() {
+    let is_shared = cover.subscription_ids.is_empty()
+        && connection.outbound_aliases.is_none()
+        && connection.mount_point.is_none();
+    let len = if is_shared {
         let form = turn.frames.form(offered, cover, now);
         if form.len > connection.packet_size_max as usize {
             return Err(Dropped::TooLarge);
@@ -424,26 +431,30 @@ fn put_own_publish(
     cover: &Cover<'_>,
     now: Now,
 ) -> Result<usize, Dropped> {
-    let longest = frames::encoded_len(&offered.parts, cover, Naming::NameAndAlias(u16::MAX), now);
+    let parts = match &connection.mount_point {
+        None => offered.parts,
+        Some(mount_point) => mount_point.seen(&offered.parts)?,
+    };
+    let longest = frames::encoded_len(&parts, cover, Naming::NameAndAlias(u16::MAX), now);
     let fits = longest <= connection.packet_size_max as usize;
     let naming = match &mut connection.outbound_aliases {
         // Only a packet that goes out may set an alias.
-        Some(aliases) if fits => match aliases.name(offered.parts.topic) {
+        Some(aliases) if fits => match aliases.name(parts.topic) {
             OutboundAlias::Name => Naming::Name,
             OutboundAlias::Set(alias) => Naming::NameAndAlias(alias),
             OutboundAlias::Known(alias) => Naming::Alias(alias),
         },
         _ => Naming::Name,
     };
-    let len = frames::encoded_len(&offered.parts, cover, naming, now);
+    let len = frames::encoded_len(&parts, cover, naming, now);
     if len > connection.packet_size_max as usize {
         return Err(Dropped::TooLarge);
     }
     connection.begin(turn, key);
-    frames::encode_head(&offered.parts, cover, naming, now, connection.out.storage());
+    frames::encode_head(&parts, cover, naming, now, connection.out.storage());
     match offered.large_payload() {
         Some(payload) => connection.out.splice(payload),
-        None => connection.out.storage().extend_from_slice(offered.parts.payload),
+        None => connection.out.storage().extend_from_slice(parts.payload),
     }
     Ok(len)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use siskin_proto::delivery::{InboundAliases, OutboundAliases};
 use siskin_proto::{
     ConnAck, Connect, DecodeError, Frame, Packet, PacketKind, Properties, PropertiesBuf, Property, Qos,
-    Reason, Version, decode_connect,
+    Reason, TopicName, Version, decode_connect,
 };
 
 use super::Worker;
@@ -14,11 +14,23 @@ use super::publish::{is_reserved, is_too_deep};
 use crate::cause::Cause;
 use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
+use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Origin, What};
 use crate::session::{Connection, Lasting, Session, SessionKey, StoredWill};
 use crate::time::Now;
 use crate::timer::Timer;
+
+/// What its driver knows of a new transport.
+#[derive(Clone, Debug, Default)]
+pub struct Caller<'a> {
+    /// The driver's number of it.
+    pub connection: u32,
+    /// Where it comes from.
+    pub origin: Origin,
+    /// What stands before the topics that its client knows, if they are not the broker's.
+    pub mount_point: Option<&'a MountPoint>,
+}
 
 /// What became of a first frame.
 #[derive(Debug)]
@@ -84,9 +96,6 @@ struct Terms {
 /// What a CONNECT has come to.
 #[derive(Clone, Copy)]
 struct Opening {
-    /// The driver's number of the transport, and where it comes from.
-    connection: u32,
-    origin: Origin,
     /// Whose connection it takes over.
     took_over: Option<Origin>,
     session_present: bool,
@@ -95,10 +104,11 @@ struct Opening {
 }
 
 impl Worker {
-    /// The first frame of a new transport, which its driver calls `connection` and which comes from `origin`.
-    pub fn connect(&mut self, frame: Frame<'_>, connection: u32, origin: Origin, now: Now) -> Connected {
+    /// The first frame of a new transport.
+    pub fn connect(&mut self, frame: Frame<'_>, caller: &Caller<'_>, now: Now) -> Connected {
         self.turn.tracer.begin_turn(now);
-        let connect = match decode_connect(frame) {
+        let &Caller { origin, mount_point, .. } = caller;
+        let mut connect = match decode_connect(frame) {
             Ok(connect) => connect,
             Err(error) => {
                 self.turn.stats.refused.add(1);
@@ -108,6 +118,17 @@ impl Worker {
                 return Connected::Refused { reply, cause, client_id: None };
             }
         };
+        let will_topic = match (mount_point, &connect.will) {
+            (Some(mount_point), Some(will)) => mount_point.name(will.topic.as_str()).map(Some),
+            _ => Ok(None),
+        };
+        match (&will_topic, &mut connect.will) {
+            (Ok(Some(topic)), Some(will)) => {
+                will.topic = TopicName::parse(topic).expect("a whole name was parsed when it was made");
+            }
+            (Err(violation), _) => return self.refuse(&connect, origin, violation.reason(), now),
+            _ => {}
+        }
         if let Some(reason) = self.refusal_of(&connect) {
             return self.refuse(&connect, origin, reason, now);
         }
@@ -162,8 +183,8 @@ impl Worker {
         // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
         let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
         let must_wait = is_lasting || had_lasted || has_kept_will && health.may_promise();
-        let opening = Opening { connection, origin, took_over, session_present, must_wait };
-        self.open(key, &connect, &terms, opening, now);
+        let opening = Opening { took_over, session_present, must_wait };
+        self.open(key, &connect, &terms, (caller, opening), now);
         Connected::Accepted(key)
     }
 
@@ -258,8 +279,16 @@ impl Worker {
     }
 
     /// Joins the transport to its session and answers.
-    fn open(&mut self, key: SessionKey, connect: &Connect<'_>, terms: &Terms, opening: Opening, now: Now) {
-        let Opening { connection: number, origin, took_over, session_present, must_wait } = opening;
+    fn open(
+        &mut self,
+        key: SessionKey,
+        connect: &Connect<'_>,
+        terms: &Terms,
+        (caller, opening): (&Caller<'_>, Opening),
+        now: Now,
+    ) {
+        let Opening { took_over, session_present, must_wait } = opening;
+        let &Caller { connection: number, origin, mount_point } = caller;
         let limits = &self.turn.limits;
         let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
         let properties = &connect.properties;
@@ -295,6 +324,7 @@ impl Worker {
             origin,
             clean_start: connect.clean_start,
             keep_alive_s: terms.keep_alive_s,
+            mount_point: mount_point.cloned(),
             out: OutBuffer::default(),
             inbound_aliases: InboundAliases::new(),
             outbound_aliases: (outbound > 0).then(|| Box::new(OutboundAliases::new(outbound))),

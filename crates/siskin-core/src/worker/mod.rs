@@ -13,9 +13,9 @@ mod system;
 
 use std::sync::Arc;
 
-use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, decode};
+use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, Subscribe, Unsubscribe, decode};
 
-pub use connect::{Connected, refuse_first};
+pub use connect::{Caller, Connected, refuse_first};
 pub(crate) use end::{keep_session, keep_will};
 pub use mail::Mail;
 
@@ -24,6 +24,7 @@ use crate::durable::Durable;
 use crate::event::Event;
 use crate::hash::{Hasher, hasher};
 use crate::message::Publisher;
+use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Entry, Origin, What};
 use crate::route_cache::RouteCache;
@@ -119,8 +120,20 @@ impl Worker {
             Packet::PubRec(ack) => self.handle_pubrec(key, ack, now),
             Packet::PubRel(ack) => self.handle_pubrel(key, ack),
             Packet::PubComp(ack) => self.handle_pubcomp(key, ack, now),
-            Packet::Subscribe(subscribe) => self.handle_subscribe(key, subscribe, now),
-            Packet::Unsubscribe(unsubscribe) => self.handle_unsubscribe(key, unsubscribe, now),
+            Packet::Subscribe(subscribe) => match self.mount_point(key) {
+                None => self.handle_subscribe(key, subscribe, now),
+                Some(mount) => {
+                    let handle = |whole: &Subscribe<'_>| self.handle_subscribe(key, whole, now);
+                    mount.subscribe(subscribe, handle).map_err(Cause::Violation)?
+                }
+            },
+            Packet::Unsubscribe(unsubscribe) => match self.mount_point(key) {
+                None => self.handle_unsubscribe(key, unsubscribe, now),
+                Some(mount) => {
+                    let handle = |whole: &Unsubscribe<'_>| self.handle_unsubscribe(key, whole, now);
+                    mount.unsubscribe(unsubscribe, handle).map_err(Cause::Violation)?
+                }
+            },
             // [MQTT-3.12.4-1]
             Packet::PingReq(_) => self.answer(key, &Packet::PingResp(siskin_proto::PingResp)),
             Packet::Disconnect(disconnect) => Err(self.handle_disconnect(key, disconnect, now)),
@@ -325,6 +338,11 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(key) {
             self.turn.recorder.record(&mut session.diary.log, &session.client_id, what, now);
         }
+    }
+
+    /// What stands before the topics of the connection of session `key`.
+    fn mount_point(&self, key: SessionKey) -> Option<MountPoint> {
+        self.sessions.get(key)?.connection.as_deref()?.mount_point.clone()
     }
 
     fn connection(&mut self, key: SessionKey) -> Option<&mut Connection> {

@@ -97,8 +97,19 @@ impl Worker {
         Ok(())
     }
 
-    /// The topic, by its name or by an alias.
+    /// The whole topic, by its name or by an alias.
     fn topic<'a>(&mut self, key: SessionKey, publish: &Publish<'a>) -> Result<Cow<'a, str>, Cause> {
+        let topic = self.said_topic(key, publish)?;
+        let Some(mount_point) = self.mount_point(key) else { return Ok(topic) };
+        let topic = mount_point.name(&topic).map_err(Cause::Violation)?;
+        if is_too_deep(&topic, self.turn.limits.topic_levels_max) {
+            return Err(Cause::Violation(Violation::TopicTooDeep));
+        }
+        Ok(topic.into())
+    }
+
+    /// The topic as the client calls it.
+    fn said_topic<'a>(&mut self, key: SessionKey, publish: &Publish<'a>) -> Result<Cow<'a, str>, Cause> {
         let alias = match (publish.topic, publish.properties.topic_alias()) {
             (Some(topic), None) => return Ok(topic.as_str().into()),
             (_, alias) => alias.unwrap_or(0),

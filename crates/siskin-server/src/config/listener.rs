@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use siskin_core::MountPoint;
 use siskin_proto::Version;
 
 /// One socket that clients connect to.
@@ -26,6 +27,8 @@ pub struct Listener {
     pub versions: Vec<Version>,
     /// Connections of this listener at once, 0 for no limit of its own. One more is closed at once.
     pub connections_max: u32,
+    /// The part of the topic tree that its clients take for the whole.
+    pub mount_point: Option<MountPoint>,
 }
 
 /// The address of a listener.
@@ -146,6 +149,7 @@ impl Listener {
             proxy_protocol: false,
             versions: Vec::new(),
             connections_max: 0,
+            mount_point: None,
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use siskin_core::MountPoint;
 use siskin_proto::Version;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -27,13 +28,17 @@ pub struct Listen {
 }
 
 /// What a `[[listener]]` table may hold: key and what it is.
-pub const LISTENER_KEYS: [(&str, &str); 18] = [
+pub const LISTENER_KEYS: [(&str, &str); 19] = [
     ("type", "What is spoken: tcp for MQTT alone, ws for MQTT over WebSocket"),
     ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
     ("port", "Port to listen on; 0 means a free one; default 1883, 8883 with TLS, 8083 ws, 8084 ws with TLS"),
     ("socket", "Path of a Unix socket to listen on, in place of address and port"),
     ("mode", "Permissions of that socket, like \"0660\"; default is what the umask leaves"),
     ("connections_max", "Connections of this listener at once; one more is closed at once"),
+    (
+        "mount_point",
+        "Topics below which its clients live, like \"plant/7/\": put in front of all they name, taken off again",
+    ),
     ("versions", "Versions of MQTT that are let in, of \"3.1\", \"3.1.1\" and \"5\"; default is all"),
     ("proxy_protocol", "Whether connections begin with a PROXY protocol header, version 1 or 2"),
     ("tls_cert", "PEM file of the certificate chain, or a list of files; with it, the listener speaks TLS"),
@@ -120,6 +125,7 @@ struct Draft {
     proxy_protocol: bool,
     versions: Vec<Version>,
     connections_max: u32,
+    mount_point: Option<MountPoint>,
 }
 
 /// Reads the table at `at`. The mistakes are all there are, each with its place.
@@ -165,6 +171,11 @@ impl Draft {
                 if let Value::Number(max) = CONNECTIONS_MAX.parse(&one(value)?)? {
                     self.connections_max = max as u32;
                 }
+            }
+            "mount_point" => {
+                let text = one(value)?;
+                let parsed = MountPoint::parse(&text).map_err(|error| format!("`{text}` {error}"))?;
+                self.mount_point = Some(parsed);
             }
             "versions" => self.versions = versions(value)?,
             "proxy_protocol" => self.proxy_protocol = word(value, &[("true", true), ("false", false)])?,
@@ -262,6 +273,7 @@ impl Draft {
             proxy_protocol: self.proxy_protocol,
             versions: self.versions,
             connections_max: self.connections_max,
+            mount_point: self.mount_point,
         };
         Ok(Listen { listener, port: self.port })
     }
@@ -291,6 +303,9 @@ pub(super) fn to_toml(listener: &Listener) -> String {
     let is_open = |version: &Version| listener.versions.is_empty() || listener.versions.contains(version);
     let versions = VERSIONS.iter().filter(|(_, version)| is_open(version)).map(|(word, _)| *word);
     put("versions", list(versions));
+    if let Some(mount_point) = &listener.mount_point {
+        put("mount_point", quoted(mount_point.as_str()));
+    }
     put("proxy_protocol", listener.proxy_protocol.to_string());
     if let Some(tls) = &listener.tls {
         let files = |files: &mut dyn Iterator<Item = &PathBuf>| list(files.map(|path| path.display()));

@@ -138,6 +138,10 @@ fn each_mistake_is_told_with_its_place() {
         ("[[listener]]\naddress = \"localhost\"", "2:11: `address`: `localhost` is not an IP address"),
         ("[[listener]]\naddress = \"::1\"\nport = 70000", "3:8: `port`: `70000` is not a port, 0 to 65535"),
         ("[[listener]]\naddress = \"::1\"\nprot = 1", "3:1: a listener has no `prot`; did you mean `port`?"),
+        (
+            "[[listener]]\naddress = \"::1\"\nmount_point = \"plant\"",
+            "3:15: `mount_point`: `plant` does not end with `/`",
+        ),
         ("[[listener]]\nport = 1", "1:1: this listener has no `address`"),
         ("[listener]\nport = 1", "1:1: write [[listener]], once for each"),
     ];
@@ -207,6 +211,7 @@ trusted_proxies = ["10.0.0.0/8", "unix"]
 proxy_protocol = true
 versions = ["5", "3.1.1"]
 connections_max = 10
+mount_point = "plant/7/"
 
 [[listener]]
 socket = "/run/\"siskin\".sock"
@@ -220,6 +225,7 @@ mode = "0660"
     let tls = web.tls.as_ref().unwrap();
     assert_eq!((tls.certificates.len(), tls.crl.len(), web.connections_max), (2, 1, 10));
     assert_eq!(web.versions, [siskin_proto::Version::V3_1_1, siskin_proto::Version::V5]);
+    assert_eq!(web.mount_point.as_ref().map(|mount| mount.as_str()), Some("plant/7/"));
     assert_eq!(unix.place, Place::Unix { path: "/run/\"siskin\".sock".into(), mode: Some(0o660) });
 }
 

@@ -5,7 +5,7 @@ use std::mem;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use siskin_core::{Cause, Connected, OutBuffer, SessionKey, refuse_first};
+use siskin_core::{Caller, Cause, Connected, OutBuffer, SessionKey, refuse_first};
 use siskin_proto::{DecodeError, Frame, FrameStatus, PacketKind, Violation, frame};
 
 use super::connection::Phase;
@@ -227,8 +227,12 @@ impl Worker {
                 return None;
             }
         };
-        let origin = connection.peer.into();
-        match self.core.connect(admitted, index, origin, self.now) {
+        let caller = Caller {
+            connection: index,
+            origin: connection.peer.into(),
+            mount_point: door.mount_point.as_ref(),
+        };
+        match self.core.connect(admitted, &caller, self.now) {
             Connected::Accepted(key) => {
                 self.connections[index as usize].phase = Phase::Open(key);
                 // At once: a connection that this one takes over has the same key until it is closed.

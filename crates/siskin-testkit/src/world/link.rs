@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::IoSlice;
 
-use siskin_core::{Connected, Now, Origin, OutBuffer, SessionKey, Worker, refuse_first};
+use siskin_core::{Caller, Connected, Now, OutBuffer, SessionKey, Worker, refuse_first};
 use siskin_proto::{FrameStatus, frame};
 
 pub(super) struct Link {
@@ -82,19 +82,21 @@ pub(super) fn take_frame(links: &mut [Link], number: usize, worker: &mut Worker,
                 return false;
             }
         }
-        None => match worker.connect(frame, number as u32, Origin::Unknown, now) {
-            Connected::Accepted(key) => link.key = Some(key),
-            Connected::Elsewhere { worker } => {
-                link.worker = usize::from(worker);
-                link.inbound = inbound;
-                return true;
+        None => {
+            match worker.connect(frame, &Caller { connection: number as u32, ..Caller::default() }, now) {
+                Connected::Accepted(key) => link.key = Some(key),
+                Connected::Elsewhere { worker } => {
+                    link.worker = usize::from(worker);
+                    link.inbound = inbound;
+                    return true;
+                }
+                Connected::Refused { reply, .. } => {
+                    link.down.extend(reply);
+                    link.is_open = false;
+                    return false;
+                }
             }
-            Connected::Refused { reply, .. } => {
-                link.down.extend(reply);
-                link.is_open = false;
-                return false;
-            }
-        },
+        }
     }
     link.inbound = inbound[used..].to_vec();
     true
