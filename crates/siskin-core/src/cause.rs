@@ -37,6 +37,12 @@ pub enum Cause {
     /// The store cannot make safe what the client wants a promise for, and the client's version has no word for
     /// that.
     NotSafe(Health),
+    /// The client published where it may not.
+    PublishDenied,
+    /// The client is no longer one who may connect.
+    Revoked,
+    /// The time is over for which the client was let in.
+    AuthorizationExpired,
     /// The broker stops.
     Shutdown,
     /// An operator closed it.
@@ -92,6 +98,8 @@ impl Cause {
             Self::Refused(reason) => Some(*reason),
             Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
             Self::NotSafe(health) => Some(unsafe_reason(*health)),
+            Self::PublishDenied | Self::Revoked => Some(Reason::NotAuthorized),
+            Self::AuthorizationExpired => Some(Reason::MaximumConnectTime),
             Self::Shutdown => Some(Reason::ServerShuttingDown),
             Self::Administrative => Some(Reason::AdministrativeAction),
         }
@@ -158,6 +166,9 @@ impl fmt::Display for Cause {
                 f.write_str("the store has no room for what must be kept")
             }
             Self::NotSafe(_) => f.write_str("the store fails to keep what must be kept"),
+            Self::PublishDenied => f.write_str("the client published where it may not"),
+            Self::Revoked => f.write_str("the client is no longer one who may connect"),
+            Self::AuthorizationExpired => f.write_str("the time is over for which the client was let in"),
             Self::Shutdown => f.write_str("the broker stops"),
             Self::Administrative => f.write_str("an operator closed the connection"),
         }

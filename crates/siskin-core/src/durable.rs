@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use siskin_proto::{PacketId, PacketKind, Qos, Reason};
 
 use crate::message::Message;
-use crate::session::{Extra, SessionKey};
+use crate::session::{Extra, SessionKey, StoredWill};
 use crate::store::record::{self, Receiver};
 use crate::store::{Batch, Fetch, Fetched, Health, RecordId, Store, Ticket};
 use crate::time::Now;
@@ -177,6 +177,13 @@ impl Durable {
     /// Whether anything was [owed](Self::owed) since last asked.
     pub(crate) fn take_touched(&mut self) -> bool {
         std::mem::take(&mut self.touched)
+    }
+
+    /// A will is published or withdrawn, and need not be kept any longer.
+    pub(crate) fn forget_will(&mut self, will: &StoredWill) {
+        if let Some(record) = will.record {
+            self.batch().release(record, 0);
+        }
     }
 
     /// To be kept when all that was put into batches so far is safe.

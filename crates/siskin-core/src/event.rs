@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use siskin_proto::{Reason, Version};
 
+use crate::access::Access;
 use crate::cause::Cause;
 
 /// Something that happened to one client.
@@ -45,6 +46,21 @@ pub enum Event {
         /// The reason code it was given.
         reason: Reason,
     },
+    /// A client may not do what it wanted to.
+    Denied {
+        /// The client.
+        client_id: Arc<str>,
+        /// Its user name.
+        user_name: Option<Arc<str>>,
+        /// What it wanted.
+        access: Access,
+        /// The topic or filter.
+        topic: Arc<str>,
+        /// What decided.
+        because: Arc<str>,
+        /// How many refusals since the last such event of this session.
+        count: u64,
+    },
     /// Messages for or from a client were dropped.
     Dropped {
         /// The client that missed or sent them.
@@ -84,6 +100,8 @@ pub enum Dropped {
     NotAllowed,
     /// The session was found again through a listener whose mount point the topic is not below.
     OutsideMountPoint,
+    /// It waited for a client that may no longer receive it.
+    Denied,
 }
 
 /// Why a session ended.
@@ -97,7 +115,7 @@ pub enum Ended {
 
 impl Dropped {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::QueueFull,
         Self::Expired,
         Self::TooLarge,
@@ -106,6 +124,7 @@ impl Dropped {
         Self::RetainedFull,
         Self::NotAllowed,
         Self::OutsideMountPoint,
+        Self::Denied,
     ];
 }
 
@@ -120,6 +139,7 @@ impl fmt::Display for Dropped {
             Self::Unreadable => "its record in the store can no longer be read",
             Self::NotAllowed => "the topic is the broker's own",
             Self::OutsideMountPoint => "the topic is not below the mount point of the client's listener",
+            Self::Denied => "the client may no longer receive it",
         })
     }
 }
@@ -138,6 +158,15 @@ impl fmt::Display for Event {
             Self::Disconnected { client_id, cause, .. } => write!(f, "{client_id} disconnected: {cause}"),
             Self::SubscriptionRefused { client_id, filter, reason } => {
                 write!(f, "{client_id} was refused {filter}: {reason}")
+            }
+            Self::Denied { client_id, user_name, access, topic, because, count } => {
+                write!(f, "{client_id}")?;
+                match user_name {
+                    Some(user) => write!(f, ", user {user}, ")?,
+                    None => f.write_str(", without a user name, ")?,
+                }
+                write!(f, "may not {access} {topic}: {because}")?;
+                if *count > 1 { write!(f, "; {count} refusals since it was last said") } else { Ok(()) }
             }
             Self::Dropped { client_id, topic, count: 1, why } => {
                 write!(f, "{client_id}: a message on {topic} was dropped: {why}")

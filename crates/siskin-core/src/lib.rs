@@ -8,6 +8,7 @@
 //! A packet's way: [`Worker::handle`] decodes it, the session decides, the [`router`] names the receivers,
 //! each receiver's outbox sends, queues or drops, and the bytes gather in one [`OutBuffer`] per connection.
 
+mod access;
 mod cause;
 mod durable;
 mod event;
@@ -35,9 +36,10 @@ mod turn;
 mod view;
 mod worker;
 
+pub use access::{Access, Identity, Permissions, Rulebook, Standing};
 pub use cause::{Cause, Violation};
 pub use event::{Dropped, Ended as SessionEnd, Event};
-pub use limits::{Limits, QueueFull};
+pub use limits::{Limits, PublishDenied, QueueFull};
 pub use message::{Message, PAYLOAD_INLINE_MAX, Parts, Publisher};
 pub use mount_point::{MountPoint, MountPointError};
 pub use out_buffer::OutBuffer;

@@ -24,6 +24,8 @@ pub struct Limits {
     pub queue_full: QueueFull,
     /// Whether QoS 0 messages wait for absent clients too.
     pub queue_qos0: bool,
+    /// What becomes of who publishes where it may not.
+    pub publish_denied: PublishDenied,
     /// Subscriptions of one client. One more is refused (0x97).
     pub subscriptions_max: u32,
     /// Levels of a topic name or filter. Deeper names and filters are refused (0x90, 0x8F).
@@ -77,6 +79,15 @@ pub enum QueueFull {
     DropOldest,
 }
 
+/// What becomes of a client that publishes where it may not. The message is dropped in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PublishDenied {
+    /// It is told so (0x87), where its version and the QoS have an answer that can say it; else it is not told.
+    Answer,
+    /// Its connection ends (0x87).
+    Disconnect,
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -89,6 +100,7 @@ impl Default for Limits {
             queue_memory_bytes_max: 256 * 1024,
             queue_full: QueueFull::DropNewest,
             queue_qos0: false,
+            publish_denied: PublishDenied::Answer,
             subscriptions_max: 1_000_000,
             topic_levels_max: 128,
             retained_messages_max: 10_000_000,

@@ -7,11 +7,12 @@ use std::sync::{Arc, PoisonError};
 use siskin_proto::delivery::{Receiver, Sender};
 use siskin_proto::{PacketId, Qos, SubscriptionOptions, TopicFilter, Version};
 
+use crate::access::Identity;
 use crate::hash::{HashMap, hasher};
 use crate::message::{Message, Parts, Publisher};
 use crate::recorder::What;
 use crate::router::Subscriber;
-use crate::session::{Body, Delivery, Extra, Lasting, Reference, Session, StoredWill};
+use crate::session::{Body, Delivery, Extra, Lasting, Pass, Reference, Session, StoredWill};
 use crate::shared::Shared;
 use crate::store::record::{
     MessageRecord, Progress, RETAINED, Record, SessionRecord, WillRecord, write_node,
@@ -28,8 +29,8 @@ pub struct Recovered {
     seed: Option<u64>,
     sessions: HashMap<u64, Former>,
     retained: Vec<Message>,
-    /// Wills of sessions that ended with the process, with their client ids.
-    wills: Vec<(StoredWill, Arc<str>)>,
+    /// Wills of sessions that ended with the process.
+    wills: Vec<FormerWill>,
     report: Report,
 }
 
@@ -68,6 +69,7 @@ struct Former {
 struct FormerWill {
     will: StoredWill,
     client_id: Arc<str>,
+    identity: Identity,
     due_at: Option<Now>,
 }
 
@@ -75,6 +77,7 @@ struct FormerWill {
 struct Head {
     record: RecordId,
     client_id: Arc<str>,
+    identity: Identity,
     version: Version,
     expiry_s: u32,
     since: Option<Now>,
@@ -155,7 +158,7 @@ impl Recovered {
             workers[worker].resume(former, now);
         }
         report.wills += wills.len() as u64;
-        workers[0].adopt_wills(wills);
+        workers[0].adopt_wills(wills, now);
         workers[0].place_orphans(now);
         for worker in workers {
             worker.durable().flush();
@@ -168,12 +171,15 @@ impl Recovered {
     }
 
     fn add_will(&mut self, id: RecordId, record: &WillRecord<'_>) {
-        let (will, client_id) = (StoredWill::restored(id, record), record.client_id.into());
+        let will = FormerWill {
+            will: StoredWill::restored(id, record),
+            client_id: record.client_id.into(),
+            identity: Identity::named(record.user_name),
+            due_at: record.due_at,
+        };
         match record.session {
-            Some(session) => {
-                self.former(session).will = Some(FormerWill { will, client_id, due_at: record.due_at });
-            }
-            None => self.wills.push((will, client_id)),
+            Some(session) => self.former(session).will = Some(will),
+            None => self.wills.push(will),
         }
     }
 
@@ -210,15 +216,16 @@ impl Recovered {
 
 impl Head {
     fn new(record: RecordId, session: &SessionRecord<'_>) -> Self {
-        let SessionRecord { client_id, version, expiry_s, since } = *session;
-        Self { record, client_id: client_id.into(), version, expiry_s, since }
+        let SessionRecord { client_id, user_name, version, expiry_s, since } = *session;
+        let identity = Identity::named(user_name);
+        Self { record, client_id: client_id.into(), identity, version, expiry_s, since }
     }
 }
 
 impl Former {
     /// Releases everything, for a session that is no more; its will is still to be published, and what came by
     /// shared subscriptions is for others, as when a session ends.
-    fn give_up(mut self, turn: &mut Turn) -> Option<(StoredWill, Arc<str>)> {
+    fn give_up(mut self, turn: &mut Turn) -> Option<FormerWill> {
         let head = self.head.iter().map(|head| head.record);
         let subscriptions = self.subscriptions.iter().map(|subscription| subscription.record);
         let received = self.received.iter().map(|(_, record)| *record);
@@ -238,7 +245,7 @@ impl Former {
                 turn.give_up(&delivery);
             }
         }
-        self.will.map(|will| (will.will, will.client_id))
+        self.will
     }
 }
 
@@ -252,6 +259,11 @@ impl Worker {
         self.shared.registry.set(&head.client_id, key);
         self.shared.lasting.insert(key, head.record);
         session.expiry_s = head.expiry_s;
+        let standing = self.shared.standing(&head.identity, &head.client_id);
+        session.pass = Pass::new(&head.identity, standing.into_permissions());
+        if let Some(permissions) = session.pass.as_ref().and_then(|pass| pass.permissions.as_ref()) {
+            self.shared.readers.set(key, Some(permissions));
+        }
         let mut lasting = Lasting::new(head.record);
         for subscription in subscriptions {
             self.resubscribe(&mut session, subscription);
@@ -315,10 +327,21 @@ impl Worker {
         }
     }
 
-    /// Takes in wills whose sessions ended with the process; they are published at the first tick.
-    fn adopt_wills(&mut self, wills: Vec<(StoredWill, Arc<str>)>) {
-        let publisher = |client_id: &str| Publisher::new(client_id, &self.hasher);
-        self.wills = wills.into_iter().map(|(will, id)| (will, publisher(&id))).collect();
+    /// Takes in wills whose sessions ended with the process; they are published at the first tick, if their clients
+    /// may.
+    fn adopt_wills(&mut self, wills: Vec<FormerWill>, now: Now) {
+        for FormerWill { will, client_id, identity, .. } in wills {
+            let permissions = self.shared.standing(&identity, &client_id).into_permissions();
+            if let Some(mut pass) = Pass::new(&identity, permissions)
+                && !pass.allows(will.access(), &will.topic)
+            {
+                self.turn.stats.denied_publish.add(1);
+                self.turn.events.extend(pass.refused(&client_id, will.access(), &will.topic, now));
+                self.turn.durable.forget_will(&will);
+                continue;
+            }
+            self.wills.push((will, Publisher::new(&client_id, &self.hasher)));
+        }
     }
 }
 
@@ -358,7 +381,10 @@ mod tests {
         let mut recovered = Recovered::default();
         let mut body = Vec::new();
         let (client_id, version, now) = ("here", Version::V5, Now::from_millis(1_000_000));
-        write_session(&mut body, &SessionRecord { client_id, version, expiry_s: 60, since: Some(now) });
+        write_session(
+            &mut body,
+            &SessionRecord { client_id, user_name: None, version, expiry_s: 60, since: Some(now) },
+        );
         recovered.add(Live { id: there, body: &body, held: &[Held { reference: 0, note: 0 }] });
         for (number, session) in [(3, lost), (4, there.get()), (5, lost)] {
             let receiver = record::Receiver { session, ..record::Receiver::default() };

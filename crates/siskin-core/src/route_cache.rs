@@ -2,6 +2,8 @@
 
 use std::hash::BuildHasher;
 
+use siskin_proto::TopicFilter;
+
 use crate::hash::{HashMap, Hasher, hasher};
 use crate::router::Routes;
 use crate::session::SessionKey;
@@ -73,6 +75,9 @@ impl Cached {
     /// it lives, and a new one has no subscription yet.
     fn find(&mut self, shared: &Shared, topic: &str) {
         shared.router.route(topic, &mut self.routes);
+        if shared.readers.is_on() {
+            self.withhold(shared, topic);
+        }
         self.lasting.clear();
         if !shared.records.is_on() {
             return;
@@ -82,6 +87,22 @@ impl Cached {
         shared.lasting.records(plain.chain(members.map(|member| member.session)), &mut self.lasting);
         self.lasting.sort_unstable();
         self.lasting.dedup();
+    }
+
+    /// Leaves those out who may not receive messages of `topic`. Of a group, one who may and is away is better than
+    /// nobody.
+    fn withhold(&mut self, shared: &Shared, topic: &str) {
+        shared.readers.retain(topic, &mut self.routes.plain);
+        for group in &mut self.routes.groups {
+            shared.readers.retain(topic, &mut group.members);
+            if group.members.is_empty()
+                && let Ok(filter) = TopicFilter::parse(&group.filter)
+            {
+                group.members = shared.router.members(filter).all;
+                shared.readers.retain(topic, &mut group.members);
+            }
+        }
+        self.routes.groups.retain(|group| !group.members.is_empty());
     }
 
     /// The record of a receiver.

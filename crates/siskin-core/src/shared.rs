@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use crate::access::{Identity, Readers, Rulebook, Standing};
 use crate::durable::Records;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub(crate) lasting: LastingSessions,
     gone: Mutex<Gone>,
     traces: AtomicU32,
+    pub(crate) readers: Readers,
+    rulebook: RwLock<Option<Arc<dyn Rulebook>>>,
     pub(crate) records: Records,
     pub(crate) limits: Limits,
     pub(crate) node: NodeInfo,
@@ -79,6 +82,8 @@ impl Shared {
             lasting: LastingSessions::new(seed),
             gone: Mutex::new(Gone::new(&limits, seed)),
             traces: AtomicU32::new(0),
+            readers: Readers::new(seed),
+            rulebook: RwLock::new(None),
             records,
             limits,
             node,
@@ -87,6 +92,18 @@ impl Shared {
             stats: (0..workers).map(|_| Arc::default()).collect(),
             assigned: AtomicU64::new(0),
         }
+    }
+
+    /// Has clients go by `rulebook` from now on; without one they may do everything. Sessions that are there go by it
+    /// when their workers have been told, by [`Worker::renew_permissions`](crate::Worker::renew_permissions).
+    pub fn set_rulebook(&self, rulebook: Option<Arc<dyn Rulebook>>) {
+        *self.rulebook.write().unwrap_or_else(PoisonError::into_inner) = rulebook;
+    }
+
+    /// What a client may do, as the rules are now.
+    pub(crate) fn standing(&self, identity: &Identity, client_id: &str) -> Standing {
+        let rulebook = self.rulebook.read().unwrap_or_else(PoisonError::into_inner).clone();
+        rulebook.map_or(Standing::Unlimited, |rulebook| rulebook.standing(identity, client_id))
     }
 
     /// The limits of this broker.

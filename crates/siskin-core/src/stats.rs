@@ -93,6 +93,12 @@ stats! {
     dropped_not_allowed,
     /// Messages dropped because their receiver came back by a listener with another mount point.
     dropped_outside_mount_point,
+    /// Messages that waited for a client that may no longer receive them.
+    dropped_denied,
+    /// Messages and wills of clients that may not publish them.
+    denied_publish,
+    /// Filters that clients may not subscribe to.
+    denied_subscribe,
     /// Messages dropped because their record can no longer be read.
     dropped_unreadable,
     /// Messages published with RETAIN.

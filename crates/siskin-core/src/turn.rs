@@ -117,6 +117,7 @@ impl Turn {
             Dropped::RetainedFull => &self.stats.dropped_retained_full,
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
             Dropped::OutsideMountPoint => &self.stats.dropped_outside_mount_point,
+            Dropped::Denied => &self.stats.dropped_denied,
             Dropped::Unreadable => &self.stats.dropped_unreadable,
         }
         .add(1);

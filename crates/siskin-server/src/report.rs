@@ -16,6 +16,11 @@ pub(crate) fn event(event: &Event, peer: Option<Peer>) {
             info!(client = ?Short(client_id), peer, "{line}");
         }
         Event::Dropped { client_id, .. } => warn!(client = ?Short(client_id), "{line}"),
+        Event::Denied { client_id, user_name, .. } => {
+            let user = user_name.as_deref().map(Short);
+            let user = user.as_ref().map(tracing::field::debug);
+            info!(client = ?Short(client_id), user, "{line}");
+        }
         Event::SubscriptionRefused { client_id, .. } => info!(client = ?Short(client_id), "{line}"),
         Event::SessionEnded { client_id, .. } => debug!(client = ?Short(client_id), "{line}"),
     }

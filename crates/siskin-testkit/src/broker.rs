@@ -10,13 +10,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use siskin_core::{
-    Caller, Cause, Close, Connected, Event, Limits, Mail, NodeInfo, Now, Origin, Recovered, SessionKey,
-    Shared, Story, Totals, Worker, refuse_first,
+    Caller, Cause, Close, Connected, Event, Identity, Limits, Mail, NodeInfo, Now, Origin, Recovered,
+    Rulebook, SessionKey, Shared, Story, Totals, Worker, refuse_first,
 };
 use siskin_proto::{
-    Connect, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck, PubComp,
-    PubRec, PubRel, Publish, Qos, Reason, Subscribe, SubscriptionOptions, TopicFilter, TopicName,
-    Unsubscribe, Version, Will, decode, frame,
+    Connect, Frame, FrameStatus, Packet, PacketId, PacketKind, Properties, PropertiesBuf, Property, PubAck,
+    PubComp, PubRec, PubRel, Publish, Qos, Reason, Subscribe, SubscriptionOptions, TopicFilter, TopicName,
+    Unsubscribe, Version, Will, decode, decode_connect, frame,
 };
 
 use crate::store::SimStore;
@@ -30,6 +30,7 @@ struct Inner {
     store: Option<Arc<SimStore>>,
     workers: Vec<Worker>,
     /// Mail under way, for whom, and whether it stays so.
+    rulebook: Option<Arc<dyn Rulebook>>,
     post: VecDeque<(usize, Mail)>,
     is_post_held: bool,
     now: Now,
@@ -91,17 +92,30 @@ impl Broker {
     /// A broker of `workers` workers with these limits. New transports go to them in turn. It has a store, in
     /// which everything is safe at once.
     pub fn with(workers: u16, limits: Limits) -> Self {
-        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(SimStore::new()), START))))
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(SimStore::new()), START, None))))
     }
 
     /// The same without a store.
     pub fn forgetful(workers: u16, limits: Limits) -> Self {
-        Self(Rc::new(RefCell::new(Inner::start(workers, limits, None, START))))
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, None, START, None))))
     }
 
     /// A broker that starts on what is in `store` already.
     pub fn on(store: Arc<SimStore>, workers: u16, limits: Limits) -> Self {
-        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(store), START))))
+        Self(Rc::new(RefCell::new(Inner::start(workers, limits, Some(store), START, None))))
+    }
+
+    /// From now on clients go by `rulebook`, those that are there too.
+    pub fn go_by(&self, rulebook: Option<Arc<dyn Rulebook>>) {
+        let mut inner = self.0.borrow_mut();
+        inner.shared.set_rulebook(rulebook.clone());
+        inner.rulebook = rulebook;
+        let now = inner.now;
+        for worker in &mut inner.workers {
+            worker.renew_permissions();
+            worker.tick(now);
+        }
+        inner.settle();
     }
 
     /// The store.
@@ -153,7 +167,8 @@ impl Broker {
             .iter_mut()
             .filter(|line| line.end.is_none())
             .for_each(|line| line.end = Some(Cause::ConnectionLost));
-        *inner = Inner { lines, ..Inner::start(workers, limits, Some(store), inner.now) };
+        let rulebook = inner.rulebook.take();
+        *inner = Inner { lines, ..Inner::start(workers, limits, Some(store), inner.now, rulebook) };
         inner.settle();
     }
 
@@ -300,6 +315,12 @@ impl Broker {
     }
 }
 
+/// Who the client of a CONNECT says it is: here everybody is believed.
+fn identity_of(frame: Frame<'_>) -> Identity {
+    let user_name = decode_connect(frame).ok().and_then(|connect| connect.user_name).map(Arc::from);
+    Identity { user_name, claims: None }
+}
+
 /// When a broker of a test starts.
 const START: Now = Now::from_millis(1_000_000);
 
@@ -310,7 +331,13 @@ impl Default for Broker {
 }
 
 impl Inner {
-    fn start(count: u16, limits: Limits, store: Option<Arc<SimStore>>, now: Now) -> Self {
+    fn start(
+        count: u16,
+        limits: Limits,
+        store: Option<Arc<SimStore>>,
+        now: Now,
+        rulebook: Option<Arc<dyn Rulebook>>,
+    ) -> Self {
         let node = NodeInfo { name: "test".into(), version: "0.0.0".into(), started_unix_ms: 0 };
         let mut recovered = Recovered::default();
         let shared = match store.clone() {
@@ -320,6 +347,7 @@ impl Inner {
             }
             None => Shared::new(limits, count, 7, node),
         };
+        shared.set_rulebook(rulebook.clone());
         let mut workers: Vec<_> =
             (0..count).map(|index| Worker::new(index, Arc::clone(&shared), now)).collect();
         if store.is_some() {
@@ -330,6 +358,7 @@ impl Inner {
             store,
             workers,
             now,
+            rulebook,
             post: VecDeque::new(),
             is_post_held: false,
             lines: Vec::new(),
@@ -387,7 +416,12 @@ impl Inner {
                 }
                 None => match worker.connect(
                     frame,
-                    &Caller { connection: line as u32, origin, ..Caller::default() },
+                    &Caller {
+                        connection: line as u32,
+                        origin,
+                        identity: identity_of(frame),
+                        mount_point: None,
+                    },
                     now,
                 ) {
                     Connected::Accepted(key) => {
@@ -693,7 +727,7 @@ impl Client {
     pub fn kick(&self) {
         let mut inner = self.broker.0.borrow_mut();
         let (worker, key, now) = (inner.lines[self.line].worker, inner.lines[self.line].key, inner.now);
-        inner.workers[worker].disconnect(key.expect("it is connected"), now);
+        inner.workers[worker].disconnect(key.expect("it is connected"), Cause::Administrative, now);
         inner.settle();
     }
 

@@ -33,7 +33,13 @@ fn twice() -> std::sync::Arc<siskin_testkit::store::SimStore> {
     let store = siskin_testkit::store::SimStore::new();
     let mut batch = Batch::default();
     for (session, filter) in [(number(10), "old"), (number(20), "new")] {
-        let head = SessionRecord { client_id: "c", version: Version::V5, expiry_s: 1000, since: None };
+        let head = SessionRecord {
+            client_id: "c",
+            user_name: None,
+            version: Version::V5,
+            expiry_s: 1000,
+            since: None,
+        };
         batch.put(session, 1, |out| record::write_session(out, &head));
         let options = SubscriptionOptions::default();
         let subscription = SubscriptionRecord { session, options, id: None, filter };
@@ -41,6 +47,7 @@ fn twice() -> std::sync::Arc<siskin_testkit::store::SimStore> {
         let will = WillRecord {
             session: Some(session),
             client_id: "c",
+            user_name: None,
             delay_s: 100,
             expiry_s: None,
             due_at: None,

@@ -158,6 +158,9 @@ pub enum ClosedKind {
     NotSafe,
     Shutdown,
     Administrative,
+    PublishDenied,
+    Revoked,
+    AuthorizationExpired,
 }
 
 impl<'a> Entry<'a> {
@@ -237,7 +240,7 @@ impl Closed<'_> {
 
 impl ClosedKind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 17] = [
         Self::ClientDisconnect,
         Self::ConnectionLost,
         Self::Io,
@@ -252,6 +255,9 @@ impl ClosedKind {
         Self::NotSafe,
         Self::Shutdown,
         Self::Administrative,
+        Self::PublishDenied,
+        Self::Revoked,
+        Self::AuthorizationExpired,
     ];
 
     fn of(cause: &Cause) -> Self {
@@ -270,6 +276,9 @@ impl ClosedKind {
             Cause::NotSafe(_) => Self::NotSafe,
             Cause::Shutdown => Self::Shutdown,
             Cause::Administrative => Self::Administrative,
+            Cause::PublishDenied => Self::PublishDenied,
+            Cause::Revoked => Self::Revoked,
+            Cause::AuthorizationExpired => Self::AuthorizationExpired,
         }
     }
 
@@ -284,6 +293,9 @@ impl ClosedKind {
             Self::TooManyConnections => Some(Cause::TooManyConnections),
             Self::Shutdown => Some(Cause::Shutdown),
             Self::Administrative => Some(Cause::Administrative),
+            Self::PublishDenied => Some(Cause::PublishDenied),
+            Self::Revoked => Some(Cause::Revoked),
+            Self::AuthorizationExpired => Some(Cause::AuthorizationExpired),
             _ => None,
         }
     }
@@ -305,6 +317,9 @@ impl ClosedKind {
             Self::NotSafe => "not_safe",
             Self::Shutdown => "shutdown",
             Self::Administrative => "administrative",
+            Self::PublishDenied => "publish_denied",
+            Self::Revoked => "revoked",
+            Self::AuthorizationExpired => "authorization_expired",
         }
     }
 }

@@ -59,6 +59,15 @@ pub struct Group {
     pub members: Vec<Subscriber>,
 }
 
+/// Everybody in a shared subscription.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Members {
+    /// All of them, those who are online first.
+    pub all: Vec<Subscriber>,
+    /// How many are online.
+    pub online: usize,
+}
+
 impl Group {
     /// Whose turn it is in this round.
     pub(crate) fn member(&self, round: u32) -> Option<Subscriber> {
@@ -116,6 +125,11 @@ impl Router {
         }
     }
 
+    /// Notes that a subscriber to `filter` may receive other messages than before.
+    pub fn touch(&self, filter: TopicFilter<'_>) {
+        self.versions.bump(filter);
+    }
+
     /// Finds everybody who should have a message on `topic`, and writes them over what `routes` holds.
     pub fn route(&self, topic: &str, routes: &mut Routes) {
         routes.plain.clear();
@@ -151,6 +165,12 @@ impl Router {
     /// The subscription of `session` to `filter`, as it is.
     pub fn subscription(&self, filter: TopicFilter<'_>, session: SessionKey) -> Option<Subscriber> {
         self.read(self.shard_of(filter)).subscription(filter, session)
+    }
+
+    /// The members of a shared subscription.
+    pub fn members(&self, filter: TopicFilter<'_>) -> Members {
+        let shard = self.read(self.shard_of(filter));
+        shard.group(filter).map(shared::Shared::all).unwrap_or_default()
     }
 
     /// How many subscriptions there are, shared ones included.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::list::{Keyed, List};
-use super::{Group, Subscriber};
+use super::{Group, Members, Subscriber};
 use crate::hash::Hasher;
 use crate::session::SessionKey;
 
@@ -88,6 +88,10 @@ impl Shared {
 
     pub(super) fn group(&self) -> Group {
         Group { filter: self.text.clone(), members: self.candidates().to_vec() }
+    }
+
+    pub(super) fn all(&self) -> Members {
+        Members { all: self.members.as_slice().to_vec(), online: self.online }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -106,6 +106,9 @@ impl Session {
         if feed.no_local && message.publisher() == Some(self.publisher) {
             return;
         }
+        if !self.may_receive(message.topic()) {
+            return;
+        }
         turn.frames.clear();
         let mut offered = Offered::kept(message);
         let subscription_ids = feed.subscription_id.as_slice();

@@ -5,6 +5,7 @@ mod feed;
 mod key;
 mod lasting;
 mod outbox;
+mod pass;
 mod queue;
 mod slab;
 mod will;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use siskin_proto::Version;
 use siskin_proto::delivery::{Receiver, Sender};
 
+use crate::access::Access;
 use crate::hash::HashMap;
 use crate::message::Publisher;
 use crate::recorder::Diary;
@@ -26,6 +28,7 @@ pub(crate) use feed::Feeds;
 pub use key::SessionKey;
 pub(crate) use lasting::Lasting;
 pub(crate) use outbox::Grant;
+pub(crate) use pass::Pass;
 pub(crate) use queue::{Body, Delivery, Extra, Queue, Reference};
 pub(crate) use slab::Sessions;
 pub(crate) use will::StoredWill;
@@ -53,6 +56,8 @@ pub(crate) struct Session {
     pub(crate) will: Option<Box<StoredWill>>,
     /// What it has in the store, if it is to survive the process.
     pub(crate) lasting: Option<Box<Lasting>>,
+    /// Whose it is, if that is known or matters.
+    pub(crate) pass: Option<Box<Pass>>,
     pub(crate) due: Due,
     pub(crate) diary: Diary,
     /// When its last connection ended.
@@ -81,10 +86,26 @@ impl Session {
             feeds: Feeds::default(),
             will: None,
             lasting: None,
+            pass: None,
             due: Due::default(),
             diary: Diary::new(key),
             left_at: Now::default(),
         }
+    }
+
+    /// Its client's user name.
+    pub(crate) fn user_name(&self) -> Option<&str> {
+        self.pass.as_ref()?.identity.user_name.as_deref()
+    }
+
+    /// Whether its client may receive messages of `topic`.
+    pub(crate) fn may_receive(&self, topic: &str) -> bool {
+        self.pass.as_ref().is_none_or(|pass| pass.allows(Access::Receive, topic))
+    }
+
+    /// Whether its client may no longer receive what waits on `topic`, if that is still to be asked.
+    pub(crate) fn is_withdrawn(&self, topic: &str) -> bool {
+        self.pass.as_ref().is_some_and(|pass| pass.is_renewed && !pass.allows(Access::Receive, topic))
     }
 
     /// Whether it outlives its connection.

@@ -6,6 +6,7 @@ use siskin_proto::delivery::{OutboundAlias, Resend};
 use siskin_proto::{Packet, PacketId, PacketKind, Properties, PubRel, Qos, Reason};
 
 use super::{Body, Connection, Delivery, Extra, Reference, Session};
+use crate::access::Access;
 use crate::durable::{Promise, Then};
 use crate::event::Dropped;
 use crate::explain::Waits;
@@ -227,8 +228,12 @@ impl Session {
     /// Sends as much of what waits as there is room for: resends first, then what is queued and what is
     /// retained in turn, so that neither starves the other. [MQTT-4.4.0-1] [MQTT5 4.4.0-1]
     pub(crate) fn pump(&mut self, turn: &mut Turn, retained: &RwLock<Retained>, now: Now) {
-        if self.sender.is_resending() {
-            self.resend(turn, now);
+        let is_over = !self.sender.is_resending() || self.resend(turn, now);
+        if is_over
+            && self.queue.is_empty()
+            && let Some(pass) = &mut self.pass
+        {
+            pass.is_renewed = false;
         }
         if self.queue.is_empty() && self.feeds.is_empty() {
             return;
@@ -268,6 +273,10 @@ impl Session {
             sent += 1;
             turn.count_released(&delivery);
             let Some(message) = delivery.message().cloned() else { break };
+            if self.is_withdrawn(message.topic()) {
+                self.withhold(turn, delivery, message.topic(), now);
+                continue;
+            }
             // [MQTT5 3.3.2-5]
             if message.is_expired(now) {
                 turn.give_up(&delivery);
@@ -297,13 +306,14 @@ impl Session {
         }
     }
 
-    fn resend(&mut self, turn: &mut Turn, now: Now) {
+    /// Says whether there is nothing more to be sent again.
+    fn resend(&mut self, turn: &mut Turn, now: Now) -> bool {
         while let Some(connection) = self.connection.as_deref_mut() {
             if connection.has_pumped(turn) {
-                return;
+                return false;
             }
             match self.sender.resend() {
-                None => return,
+                None => return true,
                 Some(Resend::Release(packet_id)) => {
                     let (reason, properties) = (Reason::Success, Properties::EMPTY);
                     connection.put(turn, self.key, &Packet::PubRel(PubRel { packet_id, reason, properties }));
@@ -323,6 +333,16 @@ impl Session {
                         self.finished(turn, id);
                         continue;
                     };
+                    let is_withdrawn = self.pass.as_ref().is_some_and(|pass| {
+                        pass.is_renewed && !pass.allows(Access::Receive, message.topic())
+                    });
+                    if is_withdrawn {
+                        if let Some(delivery) = self.sender.drop_resend(id) {
+                            turn.count_released(&delivery);
+                            self.withhold(turn, delivery, message.topic(), now);
+                        }
+                        continue;
+                    }
                     turn.frames.clear();
                     let mut offered = Offered::kept(&message);
                     match put_publish(connection, turn, self.key, &mut offered, &cover, now) {
@@ -335,6 +355,17 @@ impl Session {
                 }
             }
         }
+        false
+    }
+
+    /// Does not send what its client may no longer receive; another of its group may have it.
+    fn withhold(&mut self, turn: &mut Turn, delivery: Delivery, topic: &str, now: Now) {
+        if delivery.shared().is_some() {
+            turn.orphans.push((None, delivery));
+            return;
+        }
+        turn.give_up(&delivery);
+        turn.dropped(&mut self.diary, &self.client_id, topic, Dropped::Denied, now);
     }
 
     fn finished(&mut self, turn: &mut Turn, id: PacketId) {

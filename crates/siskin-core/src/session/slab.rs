@@ -66,6 +66,16 @@ impl Sessions {
         place.session.take()
     }
 
+    /// How many places there are, taken or not.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Who has the place `slot`.
+    pub(crate) fn at(&self, slot: usize) -> Option<&Session> {
+        self.places.get(slot)?.session.as_deref()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Session> {
         self.places.iter().filter_map(|place| place.session.as_deref())
     }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use siskin_proto::{Properties, PropertiesBuf, Property, Qos, Will};
 
+use crate::access::Access;
 use crate::store::RecordId;
 use crate::store::record::WillRecord;
 use crate::time::Now;
@@ -69,6 +70,7 @@ impl StoredWill {
         WillRecord {
             session,
             client_id,
+            user_name: None,
             delay_s: self.delay_s,
             expiry_s: self.expiry_s,
             due_at,
@@ -83,6 +85,11 @@ impl StoredWill {
     /// Bytes of what it holds.
     pub(crate) fn size(&self) -> usize {
         self.topic.len() + self.payload.len() + self.properties().raw().len()
+    }
+
+    /// What it takes to publish it.
+    pub(crate) fn access(&self) -> Access {
+        Access::Publish { qos: self.qos, retain: self.retain }
     }
 
     /// The properties that its message will have.

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //! node          0x01  seed u64
-//! session       0x02  version u8  expiry_s  since (0: connected; else when it was left, ms since 1970, plus 1)
-//!                     client id
+//! session       0x02  version u8 (plus 0x80 if there is a user name)  expiry_s
+//!                     since (0: connected; else when it was left, ms since 1970, plus 1)  [user name]  client id
 //! subscription  0x03  session  options u8 (as in SUBSCRIBE)  identifier (0: none)  filter
 //! message       0x04  flags u8  [publisher u64]  [expires at]  [kept until]  topic  properties
 //!                     receivers: count, then each: session, flags u8, [count, identifiers], [share]
 //!                     payload: all that is left
 //! received      0x05  session  packet id
-//! will          0x06  flags u8  session (0: none that lasts)  client id  delay_s  [expiry_s]  due
-//!                     (0: the client is connected; else as since)  topic  properties  payload: all that is left
+//! will          0x06  flags u8  session (0: none that lasts)  client id  [user name]  delay_s  [expiry_s]
+//!                     due (0: the client is connected; else as since)  topic  properties  payload: all that is left
 //! ```
 //!
 //! Texts and properties have their length before them, but for the last in a record. Numbers without a type are
@@ -62,6 +62,8 @@ pub enum Record<'a> {
 pub struct SessionRecord<'a> {
     /// Its client id.
     pub client_id: &'a str,
+    /// The user name under which its client was known last.
+    pub user_name: Option<&'a str>,
     /// The version that was spoken last.
     pub version: Version,
     /// How long it outlives its connection.
@@ -116,6 +118,8 @@ pub struct WillRecord<'a> {
     pub session: Option<RecordId>,
     /// Whose it is.
     pub client_id: &'a str,
+    /// The user name of that client.
+    pub user_name: Option<&'a str>,
     /// Seconds between the end of the connection and publication.
     pub delay_s: u32,
     /// Seconds after which the message is no longer of use.
@@ -173,12 +177,7 @@ impl<'a> Record<'a> {
         let mut reader = Reader(body);
         let record = match reader.u8()? {
             NODE => Self::Node { seed: reader.u64()? },
-            SESSION => Self::Session(SessionRecord {
-                version: Version::from_level(reader.u8()?).ok_or(Damaged)?,
-                expiry_s: reader.u32()?,
-                since: reader.moment()?,
-                client_id: reader.rest_as_text()?,
-            }),
+            SESSION => Self::Session(reader.session()?),
             SUBSCRIPTION => Self::Subscription(SubscriptionRecord {
                 session: reader.id()?,
                 options: options(reader.u8()?)?,
@@ -208,9 +207,13 @@ pub fn write_node(out: &mut Vec<u8>, seed: u64) {
 
 /// Appends the record of a session.
 pub fn write_session(out: &mut Vec<u8>, session: &SessionRecord<'_>) {
-    out.extend_from_slice(&[SESSION, session.version.level()]);
+    let version = session.version.level() | flag(session.user_name.is_some(), IS_NAMED);
+    out.extend_from_slice(&[SESSION, version]);
     write_varint(out, session.expiry_s.into());
     write_moment(out, session.since);
+    if let Some(user_name) = session.user_name {
+        write_bytes(out, user_name.as_bytes());
+    }
     out.extend_from_slice(session.client_id.as_bytes());
 }
 
@@ -274,10 +277,16 @@ pub fn write_received(out: &mut Vec<u8>, session: RecordId, packet_id: PacketId)
 
 /// Appends the record of a will.
 pub fn write_will(out: &mut Vec<u8>, will: &WillRecord<'_>) {
-    let flags = will.qos as u8 | flag(will.retain, RETAIN) | flag(will.expiry_s.is_some(), HAS_EXPIRY);
+    let flags = will.qos as u8
+        | flag(will.retain, RETAIN)
+        | flag(will.expiry_s.is_some(), HAS_EXPIRY)
+        | flag(will.user_name.is_some(), IS_NAMED);
     out.extend_from_slice(&[WILL, flags]);
     write_varint(out, will.session.map_or(0, RecordId::get));
     write_bytes(out, will.client_id.as_bytes());
+    if let Some(user_name) = will.user_name {
+        write_bytes(out, user_name.as_bytes());
+    }
     write_varint(out, will.delay_s.into());
     if let Some(expiry_s) = will.expiry_s {
         write_varint(out, expiry_s.into());
@@ -300,8 +309,12 @@ impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node { .. } => f.write_str("node"),
-            Self::Session(SessionRecord { client_id, version, expiry_s, since }) => {
-                write!(f, "session of {client_id:?}, MQTT {version}, expiry {expiry_s} s")?;
+            Self::Session(SessionRecord { client_id, user_name, version, expiry_s, since }) => {
+                write!(f, "session of {client_id:?}")?;
+                if let Some(user_name) = user_name {
+                    write!(f, ", user {user_name:?}")?;
+                }
+                write!(f, ", MQTT {version}, expiry {expiry_s} s")?;
                 match since {
                     Some(at) => write!(f, ", left at {} ms", at.as_millis()),
                     None => f.write_str(", connected"),
@@ -386,11 +399,23 @@ impl<'a> Reader<'a> {
         Ok(Receiver { session, qos: qos(flags)?, retain: flags & RETAIN != 0, subscription_ids, share })
     }
 
+    fn session(&mut self) -> Result<SessionRecord<'a>, Damaged> {
+        let version = self.u8()?;
+        Ok(SessionRecord {
+            version: Version::from_level(version & !IS_NAMED).ok_or(Damaged)?,
+            expiry_s: self.u32()?,
+            since: self.moment()?,
+            user_name: if version & IS_NAMED == 0 { None } else { Some(self.text()?) },
+            client_id: self.rest_as_text()?,
+        })
+    }
+
     fn will(&mut self) -> Result<WillRecord<'a>, Damaged> {
         let flags = self.u8()?;
         Ok(WillRecord {
             session: RecordId::new(read_varint(&mut self.0)?),
             client_id: self.text()?,
+            user_name: if flags & IS_NAMED == 0 { None } else { Some(self.text()?) },
             delay_s: self.u32()?,
             expiry_s: if flags & HAS_EXPIRY == 0 { None } else { Some(self.u32()?) },
             due_at: self.moment()?,
@@ -519,6 +544,8 @@ const IS_RETAINED: u8 = 0b0000_1000;
 const HAS_PUBLISHER: u8 = 0b0001_0000;
 const HAS_EXPIRY: u8 = 0b0010_0000;
 const HAS_KEPT_UNTIL: u8 = 0b0100_0000;
+/// In a session's version and a will's flags.
+const IS_NAMED: u8 = 0b1000_0000;
 const HAS_IDS: u8 = 0b0000_1000;
 const HAS_SHARE: u8 = 0b0001_0000;
 

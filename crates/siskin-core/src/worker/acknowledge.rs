@@ -146,6 +146,7 @@ impl Worker {
             // A promise that was kept may have led to others, and some of these may wait for nothing new.
             self.turn.durable.flush();
         }
+        self.place_orphans(now);
         self.fetch();
     }
 

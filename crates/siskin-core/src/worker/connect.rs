@@ -11,6 +11,7 @@ use siskin_proto::{
 use super::Worker;
 use super::end::{keep_session, keep_will};
 use super::publish::{is_reserved, is_too_deep};
+use crate::access::{Identity, Standing};
 use crate::cause::Cause;
 use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
@@ -28,6 +29,8 @@ pub struct Caller<'a> {
     pub connection: u32,
     /// Where it comes from.
     pub origin: Origin,
+    /// Who its client is.
+    pub identity: Identity,
     /// What stands before the topics that its client knows, if they are not the broker's.
     pub mount_point: Option<&'a MountPoint>,
 }
@@ -107,7 +110,7 @@ impl Worker {
     /// The first frame of a new transport.
     pub fn connect(&mut self, frame: Frame<'_>, caller: &Caller<'_>, now: Now) -> Connected {
         self.turn.tracer.begin_turn(now);
-        let &Caller { origin, mount_point, .. } = caller;
+        let &Caller { origin, mount_point, ref identity, .. } = caller;
         let mut connect = match decode_connect(frame) {
             Ok(connect) => connect,
             Err(error) => {
@@ -150,6 +153,10 @@ impl Worker {
         if is_lasting && !health.may_promise() && !(health.may_make_room() && comes_back()) {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
+        let standing = self.shared.standing(identity, &client_id);
+        if matches!(standing, Standing::Unknown) {
+            return self.refuse(&connect, origin, Reason::NotAuthorized, now);
+        }
         let next = self.sessions.next_key();
         let owner = self.shared.registry.claim(&client_id, next);
         if let Some(owner) = owner
@@ -180,6 +187,7 @@ impl Worker {
             Some(key) if session_present => key,
             _ => self.begin_session(&client_id, connect.version, is_lasting),
         };
+        self.set_pass(key, identity, standing);
         // The will of a session that does not last is kept too, but a store in trouble keeps nobody out.
         let has_kept_will = connect.will.is_some() && self.turn.durable.is_on();
         let must_wait = is_lasting || had_lasted || has_kept_will && health.may_promise();
@@ -288,7 +296,7 @@ impl Worker {
         now: Now,
     ) {
         let Opening { took_over, session_present, must_wait } = opening;
-        let &Caller { connection: number, origin, mount_point } = caller;
+        let &Caller { connection: number, origin, mount_point, .. } = caller;
         let limits = &self.turn.limits;
         let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
         let properties = &connect.properties;
@@ -378,6 +386,7 @@ impl Worker {
         if let Some(session) = self.sessions.get_mut(key) {
             session.pump(&mut self.turn, &self.shared.retained, now);
         }
+        self.place_orphans(now);
     }
 
     fn terms(&self, connect: &Connect<'_>, assigned: Option<&str>) -> Terms {

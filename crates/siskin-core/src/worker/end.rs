@@ -18,7 +18,7 @@ use crate::message::{Parts, Publisher};
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Closed, Origin, What};
 use crate::session::{Session, SessionKey, StoredWill};
-use crate::store::record::{self, SessionRecord};
+use crate::store::record::{self, SessionRecord, WillRecord};
 use crate::time::Now;
 use crate::timer::Timer;
 use crate::turn::Turn;
@@ -149,6 +149,9 @@ impl Worker {
             }
         }
         session.orphan_all(&mut self.turn);
+        if session.pass.as_ref().is_some_and(|pass| pass.permissions.is_some()) {
+            self.shared.readers.set(key, None);
+        }
         self.forget_records(&session);
         self.wheel.disarm_all(key, &mut session.due);
         let stats = &self.turn.stats;
@@ -179,6 +182,10 @@ impl Worker {
         self.wheel.disarm(key, &mut session.due, Timer::WillDelay);
         let Some(will) = session.will.take() else { return };
         let publisher = session.publisher;
+        if !self.check_access(key, will.access(), &will.topic, now) {
+            self.turn.durable.forget_will(&will);
+            return;
+        }
         self.publish_stored_will(&will, Some(key), publisher, now);
         if self.turn.recorder.is_on {
             let receivers = self.receivers(&will.topic);
@@ -195,10 +202,8 @@ impl Worker {
         publisher: Publisher,
         now: Now,
     ) {
-        if let Some(record) = will.record {
-            // Together with the record of its message.
-            self.turn.durable.batch().release(record, 0);
-        }
+        // Together with the record of its message.
+        self.turn.durable.forget_will(will);
         let parts = Parts {
             topic: &will.topic,
             properties: will.properties(),
@@ -217,10 +222,9 @@ impl Worker {
 
     /// The will of session `key` is not to be published.
     pub(super) fn withdraw_will(&mut self, key: SessionKey, now: Now) {
-        let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) else { return };
-        self.record(key, What::WillWithdrawn, now);
-        if let Some(record) = will.record {
-            self.turn.durable.batch().release(record, 0);
+        if let Some(will) = self.sessions.get_mut(key).and_then(|session| session.will.take()) {
+            self.record(key, What::WillWithdrawn, now);
+            self.turn.durable.forget_will(&will);
         }
     }
 
@@ -274,18 +278,20 @@ impl Worker {
 pub(crate) fn keep_session(turn: &mut Turn, session: &Session, since: Option<Now>) {
     let Some(lasting) = session.lasting.as_deref() else { return };
     let Session { version, expiry_s, .. } = *session;
-    let record = SessionRecord { client_id: &session.client_id, version, expiry_s, since };
+    let user_name = session.user_name();
+    let record = SessionRecord { client_id: &session.client_id, user_name, version, expiry_s, since };
     turn.durable.batch().put(lasting.record, 1, |out| record::write_session(out, &record));
 }
 
 /// Puts the will of a session: due at `due_at`, or in force while its client is connected.
 pub(crate) fn keep_will(turn: &mut Turn, session: &mut Session, due_at: Option<Now>) {
+    let user_name = session.pass.as_ref().and_then(|pass| pass.identity.user_name.as_deref());
     let Some(will) = session.will.as_deref_mut().filter(|_| turn.durable.is_on()) else { return };
     let owner = session.lasting.as_deref().map(|lasting| lasting.record);
     if owner.is_none() && !turn.durable.has_room(will.size()) {
         return;
     }
     let id = *will.record.get_or_insert_with(|| turn.durable.next_id());
-    let record = will.to_record(owner, &session.client_id, due_at);
+    let record = WillRecord { user_name, ..will.to_record(owner, &session.client_id, due_at) };
     turn.durable.batch().put(id, 1, |out| record::write_will(out, &record));
 }

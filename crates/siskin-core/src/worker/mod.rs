@@ -3,6 +3,7 @@
 //! A driver feeds frames, mail of other workers and time, and carries out what has gathered after each
 //! turn: bytes to write, connections to close, mail to hand over, events to log.
 
+mod access;
 mod acknowledge;
 mod connect;
 mod end;
@@ -54,6 +55,8 @@ pub struct Worker {
     mail: Vec<Mail>,
     /// Wills that outlived their sessions and the process, to be published at the first tick.
     pub(crate) wills: Vec<(StoredWill, Publisher)>,
+    /// The place of the session that is to learn of new rules next, while some have not.
+    renewing: Option<usize>,
     connections: usize,
     /// Of the connection that was accepted last.
     serial: u64,
@@ -74,6 +77,7 @@ impl Worker {
             wheel: Wheel::default(),
             mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
             wills: Vec::new(),
+            renewing: None,
             connections: 0,
             serial: 0,
             system: (index == 0).then(|| System::new(&shared.limits, now)),
@@ -104,7 +108,11 @@ impl Worker {
         self.turn.stats.packets_received[packet.kind() as usize].add(1);
         self.turn.stats.bytes_received.add(frame.len as u64);
         match self.dispatch(key, &packet, now) {
-            Ok(()) => self.turn.durable.flush_much(),
+            Ok(()) => {
+                // What may no longer be sent to one member of a group is for another.
+                self.place_orphans(now);
+                self.turn.durable.flush_much();
+            }
             Err(cause) => {
                 self.end(key, cause, now);
                 return Err(Ended);
@@ -177,9 +185,9 @@ impl Worker {
         }
     }
 
-    /// Ends the connection of session `key`, if it has one, as an operator may wish.
-    pub fn disconnect(&mut self, key: SessionKey, now: Now) {
-        self.end(key, Cause::Administrative, now);
+    /// Ends the connection of session `key`, if it has one, for a reason of the driver's.
+    pub fn disconnect(&mut self, key: SessionKey, cause: Cause, now: Now) {
+        self.end(key, cause, now);
     }
 
     /// Ends every connection because the broker stops. [MQTT5 3.14.2-1] 0x8B
@@ -219,6 +227,7 @@ impl Worker {
             self.turn.pool.keep(storage);
         }
         session.pump(&mut self.turn, &self.shared.retained, now);
+        self.place_orphans(now);
     }
 
     /// The connections that have ended since last asked.
@@ -242,7 +251,7 @@ impl Worker {
     pub fn next_deadline(&self) -> Option<Now> {
         let system = self.system.as_ref().and_then(System::next_deadline);
         let report = self.turn.reports.front().map(|(at, _)| *at);
-        let wills = (!self.wills.is_empty()).then(Now::default);
+        let wills = (!self.wills.is_empty() || self.renewing.is_some()).then(Now::default);
         [self.wheel.next(), system, report, wills].into_iter().flatten().min()
     }
 
@@ -261,6 +270,7 @@ impl Worker {
             self.turn.reports.pop_front();
             self.report_drops(key, now);
         }
+        self.renew_some(now);
         self.tick_system(now);
     }
 

@@ -9,14 +9,16 @@ use siskin_proto::delivery::Arrival;
 use siskin_proto::{PacketId, Properties, PropertiesBuf, Property, Publish, Qos, Reason, TopicFilter};
 
 use super::{Mail, Worker};
+use crate::access::Access;
 use crate::cause::{Cause, Violation, unsafe_reason};
 use crate::durable::Then;
 use crate::event::Dropped;
 use crate::frames::Offered;
+use crate::limits::PublishDenied;
 use crate::message::Parts;
 use crate::recorder::Origin;
 use crate::route_cache::Cached;
-use crate::router::Subscriber;
+use crate::router::{Members, Subscriber};
 use crate::session::{Delivery, Extra, Grant, Reference, Session, SessionKey, Sessions};
 use crate::shared::Shared;
 use crate::store::Health;
@@ -177,6 +179,13 @@ impl Worker {
         if is_reserved(topic) {
             self.report_drop(key, topic, Dropped::NotAllowed, now);
             return Ok(Reason::NotAuthorized);
+        }
+        let access = Access::Publish { qos: publish.qos, retain: publish.retain };
+        if !self.check_access(key, access, topic, now) {
+            return match self.turn.limits.publish_denied {
+                PublishDenied::Answer => Ok(Reason::NotAuthorized),
+                PublishDenied::Disconnect => Err(Cause::PublishDenied),
+            };
         }
         let Some(session) = self.sessions.get(key) else { return Ok(Reason::Unspecified) };
         let is_promised = publish.qos > Qos::AtMostOnce;
@@ -343,11 +352,7 @@ impl Worker {
             return;
         };
         // Who is away may be back before another that is; who is gone may not.
-        let member = match from {
-            Some(_) => self.shared.router.pick_online(parsed, turn),
-            None => self.shared.router.pick(parsed, turn),
-        };
-        let Some(member) = member else {
+        let Some(member) = self.pick(parsed, message.topic(), turn, from.is_some()) else {
             match from.and_then(|key| self.sessions.get_mut(key)) {
                 // Nobody else is there: it stays with the member that is away.
                 Some(session) => session.enqueue(&mut self.turn, delivery, now),
@@ -386,6 +391,23 @@ impl Worker {
         self.turn.durable.flush_much();
     }
 
+    /// The member of a group whose turn it is, of those who may receive messages of `topic`: of those online, or unless
+    /// they alone count, of all if nobody is.
+    fn pick(&self, filter: TopicFilter<'_>, topic: &str, turn: u32, online_only: bool) -> Option<Subscriber> {
+        let Shared { router, readers, .. } = &*self.shared;
+        if !readers.is_on() {
+            return if online_only { router.pick_online(filter, turn) } else { router.pick(filter, turn) };
+        }
+        let Members { all: mut online, online: count } = router.members(filter);
+        let mut away = online.split_off(count);
+        readers.retain(topic, &mut online);
+        if online.is_empty() && !online_only {
+            readers.retain(topic, &mut away);
+            online = away;
+        }
+        online.get((turn as usize).checked_rem(online.len())?).copied()
+    }
+
     /// PUBACK, PUBREC or nothing, when what it says is safe. [MQTT-3.3.4-1] [MQTT5 3.3.4-1]
     fn acknowledge(&mut self, key: SessionKey, publish: &Publish<'_>, reason: Reason) -> Result<(), Cause> {
         let touched = self.turn.durable.take_touched();
@@ -414,7 +436,11 @@ impl Worker {
     ) -> Properties<'a> {
         let connection = self.sessions.get(key).and_then(|session| session.connection.as_deref());
         let wanted = connection.is_some_and(|c| c.version.is_v5() && c.problem_information);
+        let pass = self.sessions.get(key).and_then(|session| session.pass.as_deref());
         let words = match reason {
+            Reason::NotAuthorized if pass.is_some_and(|pass| pass.permissions.is_some()) => {
+                "the rules for this client do not allow it"
+            }
             Reason::NotAuthorized => "topics under $SYS are the broker's own",
             Reason::QuotaExceeded => "a limit of the broker is reached",
             Reason::TopicFilterInvalid => "the filter has more levels than this broker allows",

@@ -10,6 +10,7 @@ use siskin_proto::{
 
 use super::Worker;
 use super::publish::is_too_deep;
+use crate::access::Access;
 use crate::cause::{Cause, Violation, unsafe_reason};
 use crate::durable::Then;
 use crate::event::Event;
@@ -49,6 +50,11 @@ impl Worker {
                     self.record_answer(key, *filter, *options, reason, now);
                     self.refuse_subscription(key, *filter, reason)?;
                     reason
+                }
+                None if !self.may_subscribe(key, *filter, options.qos, now) => {
+                    self.record_answer(key, *filter, *options, Reason::NotAuthorized, now);
+                    self.close_v3_1(key, Reason::NotAuthorized)?;
+                    Reason::NotAuthorized
                 }
                 None => {
                     let reason = self.grant(key, *filter, *options, id);
@@ -99,6 +105,10 @@ impl Worker {
         self.say(key, Then::Answer(packet.kind(), bytes.into()), must_wait)
     }
 
+    fn may_subscribe(&mut self, key: SessionKey, filter: TopicFilter<'_>, qos: Qos, now: Now) -> bool {
+        self.check_access(key, Access::Subscribe { qos }, filter.filter(), now)
+    }
+
     /// Why a subscription is of a kind that nobody is granted.
     fn unavailable(&self, filter: TopicFilter<'_>, id: Option<NonZeroU32>) -> Option<Reason> {
         let limits = &self.turn.limits;
@@ -141,11 +151,17 @@ impl Worker {
             filter: filter.as_str().into(),
             reason,
         });
-        // 3.1 has no failure code in its SUBACK: grant, or close.
-        if session.version == Version::V3_1 {
-            return Err(Cause::Violation(Violation::SubscriptionRefused(reason)));
+        self.close_v3_1(key, reason)
+    }
+
+    /// 3.1 has no failure code in its SUBACK: grant, or close.
+    fn close_v3_1(&self, key: SessionKey, reason: Reason) -> Result<(), Cause> {
+        match self.sessions.get(key) {
+            Some(session) if session.version == Version::V3_1 => {
+                Err(Cause::Violation(Violation::SubscriptionRefused(reason)))
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn grant(

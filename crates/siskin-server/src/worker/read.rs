@@ -5,7 +5,7 @@ use std::mem;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use siskin_core::{Caller, Cause, Connected, OutBuffer, SessionKey, refuse_first};
+use siskin_core::{Caller, Cause, Connected, Identity, OutBuffer, SessionKey, refuse_first};
 use siskin_proto::{DecodeError, Frame, FrameStatus, PacketKind, Violation, frame};
 
 use super::connection::Phase;
@@ -230,6 +230,7 @@ impl Worker {
         let caller = Caller {
             connection: index,
             origin: connection.peer.into(),
+            identity: Identity::default(),
             mount_point: door.mount_point.as_ref(),
         };
         match self.core.connect(admitted, &caller, self.now) {

@@ -116,6 +116,18 @@ fn receivers() -> impl Strategy<Value = Receiver> {
     )
 }
 
+#[test]
+fn a_session_without_a_user_name_is_written_as_before_there_were_any() {
+    let mut body = Vec::new();
+    let session =
+        SessionRecord { client_id: "id", user_name: None, version: Version::V5, expiry_s: 7, since: None };
+    write_session(&mut body, &session);
+    assert_eq!(body, b"\x02\x05\x07\0id");
+    body.clear();
+    write_session(&mut body, &SessionRecord { user_name: Some("me"), ..session });
+    assert_eq!(body, b"\x02\x85\x07\0\x02meid");
+}
+
 fn ids_or_none() -> impl Strategy<Value = u64> {
     prop_oneof![0..300_u64, any::<u64>()]
 }
@@ -131,9 +143,11 @@ proptest! {
 
     #[test]
     fn sessions_come_back_as_they_were(
-        client_id in "\\PC{0,200}", version in versions(), expiry_s in any::<u32>(), since in option::of(moments()),
+        client_id in "\\PC{0,200}", user_name in option::of("\\PC{0,20}"),
+        version in versions(), expiry_s in any::<u32>(), since in option::of(moments()),
     ) {
-        check(&Record::Session(SessionRecord { client_id: &client_id, version, expiry_s, since }));
+        let user_name = user_name.as_deref();
+        check(&Record::Session(SessionRecord { client_id: &client_id, user_name, version, expiry_s, since }));
     }
 
     #[test]
@@ -174,10 +188,12 @@ proptest! {
         (delay_s, expiry_s, due_at) in (any::<u32>(), option::of(any::<u32>()), option::of(moments())),
         (properties, payload) in (properties(), vec(any::<u8>(), 0..300)),
         (qos, retain) in (qualities(), any::<bool>()),
+        user_name in option::of("\\PC{0,20}"),
     ) {
         check(&Record::Will(WillRecord {
             session,
             client_id: &client_id,
+            user_name: user_name.as_deref(),
             delay_s,
             expiry_s,
             due_at,

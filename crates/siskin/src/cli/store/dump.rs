@@ -47,6 +47,7 @@ mod tests {
         assert_eq!(line(&live), "#5  held 0 2:17  4 bytes  no record that this version knows, 4 bytes\n");
         let session = SessionRecord {
             client_id: "one\nline",
+            user_name: Some("two\n"),
             version: siskin_proto::Version::V5,
             expiry_s: 60,
             since: None,
@@ -54,6 +55,9 @@ mod tests {
         let mut body = Vec::new();
         write_session(&mut body, &session);
         let live = Live { body: &body, ..live };
-        assert!(line(&live).ends_with("session of \"one\\nline\", MQTT 5.0, expiry 60 s, connected\n"));
+        assert!(
+            line(&live)
+                .ends_with("session of \"one\\nline\", user \"two\\n\", MQTT 5.0, expiry 60 s, connected\n")
+        );
     }
 }
