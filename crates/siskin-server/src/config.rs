@@ -25,6 +25,8 @@ pub struct Config {
     pub log: Log,
     /// What outlives the broker, and where it lies.
     pub store: StoreConfig,
+    /// Who is let in, and who says what clients may do.
+    pub access: AccessConfig,
     /// What one transport may cost before and after it is a session's.
     pub transport: TransportLimits,
     /// What clients may do once they are connected.
@@ -74,6 +76,41 @@ impl StoreConfig {
     }
 }
 
+/// Who is let in, and who says what clients may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessConfig {
+    /// Whether clients are let in that give no user name, where a listener does not say so itself.
+    pub allow_anonymous: Anonymous,
+    /// The file of users and their passwords; empty for none.
+    pub password_file: PathBuf,
+    /// The file of who may do what; empty for none, and then everybody may do everything.
+    pub acl_file: PathBuf,
+    /// When a subscription is held against that file.
+    pub subscribe_check: SubscribeCheck,
+}
+
+/// Whether clients are let in that give no user name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anonymous {
+    /// By listeners that only this machine reaches, and by those that require a certificate.
+    #[default]
+    Local,
+    /// They are.
+    Allowed,
+    /// They are not.
+    Denied,
+}
+
+/// When a subscription is held against the ACL file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SubscribeCheck {
+    /// When a message is to be delivered, as Mosquitto does: everybody may subscribe to everything.
+    #[default]
+    Delivery,
+    /// At once too: one that can never bring a message is refused.
+    Strict,
+}
+
 /// How grave a log line is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogLevel {
@@ -109,7 +146,7 @@ pub struct TransportLimits {
     pub connect_timeout_ms: u64,
     /// Milliseconds that an ended connection has to take its last bytes. Then they are dropped.
     pub close_timeout_ms: u64,
-    /// Milliseconds between two looks at whether files of certificates have changed.
+    /// Milliseconds between two looks at whether files of certificates, passwords and rules have changed.
     pub tls_check_ms: u64,
 }
 
@@ -149,6 +186,7 @@ impl Default for Config {
             listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT).into()).to_vec(),
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },
+            access: AccessConfig::default(),
             transport: TransportLimits::default(),
             limits: Limits::default(),
         }

@@ -3,6 +3,7 @@
 //!
 //! - [`settings`] is what a user may write, each setting defined once; [`Config`] is what we shall do.
 //! - [`Server`] binds, starts one thread per worker, and stops them in good order.
+//! - `access` is who is let in and what clients may do, by the rules of files.
 //! - `transport` is what carries bytes: TCP, Unix sockets, TLS, WebSocket, the PROXY protocol.
 //! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
 //! - `mailbox` is how anything gets from one thread to another.
@@ -19,6 +20,7 @@
 pub mod config;
 pub mod settings;
 
+mod access;
 mod clock;
 mod mailbox;
 mod memory;

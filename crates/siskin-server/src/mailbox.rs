@@ -6,16 +6,30 @@ use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 
 use mio::{Registry, Token, Waker};
+use siskin_auth::Verdict;
 use siskin_core::Mail;
 
+use crate::access::Ticket;
 use crate::transport::Arrival;
 
 /// What a worker may find in its mailbox.
 pub(crate) enum Letter {
     /// A transport that was just accepted.
     Accepted(Arrival),
-    /// A transport whose session this worker owns, with the bytes that are yet to be handled.
-    HandedOver(Arrival, Vec<u8>),
+    /// A transport whose session this worker owns, with the bytes that are yet to be handled, and who its client is if
+    /// that is known by now.
+    HandedOver(Arrival, Vec<u8>, Option<Box<Ticket>>),
+    /// What was found out about the client of a transport of this worker.
+    Verdict {
+        /// The transport's number.
+        index: u32,
+        /// Which of the transports of that number.
+        serial: u32,
+        /// Whether it is let in.
+        verdict: Verdict,
+    },
+    /// There are other rules of what clients may do.
+    NewRules,
     /// Messages for this worker's sessions.
     Mail(Mail),
     /// The broker is about to stop: accept nobody, publish the wills, then say so.

@@ -16,8 +16,9 @@ use siskin_core::store::Durability;
 use siskin_core::{NodeInfo, Recovered, Shared};
 use siskin_store::{DiskStore, Opened};
 
+use crate::access::{self, Gate, is_anonymous_allowed};
 use crate::clock::Clock;
-use crate::config::{Config, Listener, Place, StoreConfig};
+use crate::config::{AccessConfig, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
 use crate::report;
@@ -31,11 +32,11 @@ pub struct Server {
     store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
     threads: Vec<JoinHandle<()>>,
-    /// Dropped, it ends the thread that looks after certificates.
-    tls_watch: Option<Watch>,
+    /// Dropped, it ends the thread that looks after files.
+    watch: Option<Watch>,
 }
 
-/// The thread that looks after certificates, and what it lives as long as.
+/// The thread that looks after certificates, passwords and rules, and what it lives as long as.
 struct Watch {
     living: mpsc::Sender<()>,
     thread: JoinHandle<()>,
@@ -55,6 +56,8 @@ pub enum StartError {
     Tls(String),
     /// The system gave no thread, no poll or no waker.
     System(io::Error),
+    /// A file of passwords or rules cannot be used: which one, and what is wrong in which line.
+    Access(String),
     /// The store cannot be used.
     Store(siskin_store::Error),
     /// Nobody says where the store is to be, and there is no home to put it.
@@ -71,6 +74,7 @@ impl Server {
             0 => ceiling,
             wished => wished.min(ceiling),
         };
+        let gate = Gate::start(&config).map_err(StartError::Access)?;
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
         let mut addresses = Vec::new();
@@ -79,7 +83,7 @@ impl Server {
         for Bound { door, socket, address } in
             transport::open(&config.listeners, config.limits.packet_size_max)?
         {
-            announce(&door.listener, address);
+            announce(&door.listener, address, &config.access);
             addresses.extend(address);
             doors.push(door);
             sockets.push(socket);
@@ -101,7 +105,7 @@ impl Server {
             polls.push(poll);
         }
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
-        let neighbours = Arc::new(Neighbours { mailboxes, loads, doors });
+        let neighbours = Arc::new(Neighbours { mailboxes, loads, doors, gate });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -111,6 +115,7 @@ impl Server {
             }
             None => Shared::new(config.limits, workers, seed, node),
         };
+        shared.set_rulebook(neighbours.gate.rulebook());
         let core = |index| siskin_core::Worker::new(index, Arc::clone(&shared), clock.now());
         let mut cores: Vec<_> = (0..workers).map(core).collect();
         if store.is_some() {
@@ -128,20 +133,28 @@ impl Server {
             let worker = Worker::new(index, core, poll, neighbours, clock, config.transport, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
-        let tls_watch = watch_tls(&neighbours, config.transport.tls_check_ms)?;
+        let watch = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
         tracing::info!(
             workers,
             open_files,
             connections_max,
             "open files {open_files}, so at most {connections_max} connections"
         );
-        Ok(Self { addresses, shared, store, neighbours, threads, tls_watch })
+        Ok(Self { addresses, shared, store, neighbours, threads, watch })
     }
 
     /// Reads certificates, keys and revocation lists anew. Connections that are there keep what they have;
     /// where a file cannot be used, new ones too, and the log says why.
     pub fn reload_tls(&self) {
         self.neighbours.doors.iter().filter_map(Door::tls).for_each(Context::reload);
+    }
+
+    /// Reads password and ACL files anew. Where one cannot be used all of them stay as they were, and the log says why.
+    /// Clients that are there go by the new rules; those whose user is gone are put out.
+    pub fn reload_access(&self) {
+        if self.neighbours.gate.reload() {
+            go_by_new_rules(&self.neighbours, &self.shared);
+        }
     }
 
     /// When certificates and revocation lists expire.
@@ -162,7 +175,7 @@ impl Server {
     /// Ends the broker in good order: nobody is accepted any more, wills are published, 5.0 clients are
     /// told, last bytes are written as far as their clients take them. Blocks until all threads are done.
     pub fn stop(mut self) {
-        if let Some(Watch { living, thread }) = self.tls_watch.take() {
+        if let Some(Watch { living, thread }) = self.watch.take() {
             drop(living);
             self.threads.push(thread);
         }
@@ -215,17 +228,34 @@ fn start_store(opened: Opened, neighbours: &Arc<Neighbours>) -> Result<Arc<DiskS
 /// How long stopping waits for a worker to publish its wills.
 const WILLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Looks after the files of listeners with TLS for as long as what it gives lives.
-fn watch_tls(neighbours: &Arc<Neighbours>, check_ms: u64) -> io::Result<Option<Watch>> {
-    if neighbours.doors.iter().all(|door| door.tls().is_none()) {
+/// Has all sessions go by the rules as they are now.
+fn go_by_new_rules(neighbours: &Neighbours, shared: &Shared) {
+    shared.set_rulebook(neighbours.gate.rulebook());
+    for mailbox in &neighbours.mailboxes {
+        mailbox.post(Letter::NewRules);
+    }
+    tracing::info!("new passwords and rules are in force");
+}
+
+/// Looks after the files of certificates, passwords and rules for as long as what it gives lives.
+fn watch_files(
+    neighbours: &Arc<Neighbours>,
+    shared: &Arc<Shared>,
+    check_ms: u64,
+) -> io::Result<Option<Watch>> {
+    if !neighbours.gate.has_files() && neighbours.doors.iter().all(|door| door.tls().is_none()) {
         return Ok(None);
     }
+    let shared = Arc::clone(shared);
     let (living, watched) = mpsc::channel::<()>();
     let neighbours = Arc::clone(neighbours);
     let every = Duration::from_millis(check_ms);
-    let thread = thread::Builder::new().name("siskin-tls".to_owned()).spawn(move || {
+    let thread = thread::Builder::new().name("siskin-files".to_owned()).spawn(move || {
         while watched.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
             neighbours.doors.iter().filter_map(Door::tls).for_each(Context::check);
+            if neighbours.gate.check() {
+                go_by_new_rules(&neighbours, &shared);
+            }
         }
     })?;
     Ok(Some(Watch { living, thread }))
@@ -237,20 +267,31 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
     for listener in config.listeners.iter().filter(|listener| listener.tls.is_some()) {
         transport::tls_context(listener).map_err(StartError::Tls)?;
     }
-    Ok(())
+    access::check_files(&config.access).map_err(StartError::Access)
 }
 
-fn announce(listener: &Listener, address: Option<SocketAddr>) {
+fn announce(listener: &Listener, address: Option<SocketAddr>, access: &AccessConfig) {
     let mut listener = listener.clone();
     if let Some(address) = address {
         // With the port that the system chose.
         listener.place = Place::Address(address);
     }
     tracing::info!("listening for {listener}");
-    if address.is_some_and(|address| !address.ip().is_loopback()) && !listener.requires_certificate() {
+    if listener.is_local() || listener.requires_certificate() {
+        return;
+    }
+    let is_open = is_anonymous_allowed(access, &listener);
+    let has_passwords = !access.password_file.as_os_str().is_empty();
+    if is_open && !(has_passwords && !access.acl_file.as_os_str().is_empty()) {
         tracing::warn!(
-            "{} is not only for this machine, and there is no authentication: \
+            "{} is not only for this machine, and clients without a user name are allowed: \
              anyone who can reach it may connect, publish and subscribe",
+            listener.place
+        );
+    } else if !is_open && !has_passwords && listener.identity == Identity::None {
+        tracing::warn!(
+            "{} is not only for this machine, and nobody can log in there: give it users \
+             (access.password_file) or let in everybody (access.allow_anonymous = true)",
             listener.place
         );
     }
@@ -266,6 +307,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Bind { place, source } => write!(f, "cannot listen on {place}: {source}"),
             Self::Tls(problem) => write!(f, "cannot use TLS: {problem}"),
+            Self::Access(problem) => write!(f, "cannot use passwords and rules: {problem}"),
             Self::System(source) => write!(f, "cannot start: {source}"),
             Self::Store(source) => write!(f, "cannot use the store: {source}"),
             Self::NoDirectory => f.write_str(
@@ -280,7 +322,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Bind { source, .. } | Self::System(source) => Some(source),
             Self::Store(source) => Some(source),
-            Self::Tls(_) | Self::NoDirectory => None,
+            Self::Tls(_) | Self::Access(_) | Self::NoDirectory => None,
         }
     }
 }

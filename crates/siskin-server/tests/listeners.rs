@@ -73,6 +73,7 @@ fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
 fn proxied() -> Listener {
     let mut listener = Listener::from(SocketAddr::from(([127, 0, 0, 1], 0)));
     listener.proxy_protocol = true;
+    listener.allow_anonymous = Some(true);
     listener
 }
 
@@ -91,6 +92,7 @@ fn a_proxy_s_header_comes_first_and_nothing_else_does() {
     let server = broker(|config| {
         let mut web = web_listener();
         web.proxy_protocol = true;
+        web.allow_anonymous = Some(true);
         config.listeners = vec![proxied(), web];
     });
     let v1 = b"PROXY TCP4 10.1.2.3 10.0.0.1 12345 1883\r\n".to_vec();

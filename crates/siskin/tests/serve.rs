@@ -118,12 +118,17 @@ fn a_hangup_does_not_end_it() {
 
 #[test]
 fn listening_for_others_is_warned_of_and_the_log_speaks_json() {
-    let mut broker = Broker::start(&["--bind", "0.0.0.0", "--log-format", "json"]);
-    let line = broker.line_with("anyone who can reach it may connect");
-    assert!(line.starts_with('{') && line.contains("\"level\":\"WARN\""), "{line}");
-    broker.line_with("open files");
-    broker.signal(Signal::TERM);
-    assert_eq!(broker.status().0, Some(0));
+    for (flags, warning) in [
+        (&[][..], "nobody can log in there"),
+        (&["--allow-anonymous"], "anyone who can reach it may connect"),
+    ] {
+        let mut broker = Broker::start(&[&["--bind", "0.0.0.0", "--log-format", "json"], flags].concat());
+        let line = broker.line_with(warning);
+        assert!(line.starts_with('{') && line.contains("\"level\":\"WARN\""), "{line}");
+        broker.line_with("open files");
+        broker.signal(Signal::TERM);
+        assert_eq!(broker.status().0, Some(0));
+    }
 }
 
 #[test]

@@ -196,6 +196,11 @@ impl Worker {
         Connected::Accepted(key)
     }
 
+    /// Counts a CONNECT that the driver has refused.
+    pub fn count_refused(&self) {
+        self.turn.stats.refused.add(1);
+    }
+
     fn refuse(&mut self, connect: &Connect<'_>, origin: Origin, reason: Reason, now: Now) -> Connected {
         self.turn.stats.refused.add(1);
         self.turned_away(origin, Some(connect.client_id), &reason.to_string(), now);

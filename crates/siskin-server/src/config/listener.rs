@@ -25,6 +25,10 @@ pub struct Listener {
     pub proxy_protocol: bool,
     /// Versions of MQTT that are let in; empty for all of them.
     pub versions: Vec<Version>,
+    /// Whether clients must show who they are. If not, everybody is let in, and no user name believed.
+    pub authentication: bool,
+    /// Whether clients are let in that give no user name; none for what the whole broker does.
+    pub allow_anonymous: Option<bool>,
     /// Connections of this listener at once, 0 for no limit of its own. One more is closed at once.
     pub connections_max: u32,
     /// The part of the topic tree that its clients take for the whole.
@@ -148,9 +152,24 @@ impl Listener {
             identity_is: IdentityIs::UserName,
             proxy_protocol: false,
             versions: Vec::new(),
+            authentication: true,
+            allow_anonymous: None,
             connections_max: 0,
             mount_point: None,
         }
+    }
+
+    /// Whether only this machine reaches it, as far as can be seen: what a proxy here passes on comes from elsewhere.
+    pub fn is_local(&self) -> bool {
+        let has_proxy = match &self.protocol {
+            Protocol::Mqtt => self.proxy_protocol,
+            Protocol::WebSocket(options) => self.proxy_protocol || !options.trusted_proxies.is_empty(),
+        };
+        let is_here = match &self.place {
+            Place::Address(address) => address.ip().to_canonical().is_loopback(),
+            Place::Unix { .. } => true,
+        };
+        is_here && !has_proxy
     }
 
     /// Whether a client must have shown a certificate of ours.

@@ -36,6 +36,11 @@ pub enum Kind {
         /// What is shown where none is named.
         word: &'static str,
     },
+    /// A file; `word` stands for none.
+    File {
+        /// What is shown where none is named.
+        word: &'static str,
+    },
 }
 
 /// What a number counts.
@@ -75,9 +80,9 @@ impl Kind {
             },
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
-            Self::Directory { word } if *word == text => Ok(Value::Text(String::new())),
-            Self::Directory { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
-            Self::Choice(_) | Self::TopicLevel | Self::Directory { .. } => {
+            Self::Directory { word } | Self::File { word } if *word == text => Ok(Value::Text(String::new())),
+            Self::Directory { .. } | Self::File { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
+            Self::Choice(_) | Self::TopicLevel | Self::Directory { .. } | Self::File { .. } => {
                 Err(format!("`{text}` is not {}", self.expected()))
             }
         }
@@ -92,7 +97,9 @@ impl Kind {
             (Self::Number { unit, .. }, Value::Number(value)) => unit.show(*value),
             (_, Value::Number(value)) => value.to_string(),
             (_, Value::Switch(value)) => value.to_string(),
-            (Self::Directory { word }, Value::Text(value)) if value.is_empty() => (*word).to_owned(),
+            (Self::Directory { word } | Self::File { word }, Value::Text(value)) if value.is_empty() => {
+                (*word).to_owned()
+            }
             (_, Value::Text(value)) => value.clone(),
         }
     }
@@ -100,7 +107,7 @@ impl Kind {
     /// `value` as TOML.
     pub fn show_toml(&self, value: &Value) -> String {
         let text = self.show(value);
-        let is_name = matches!(self, Self::TopicLevel | Self::Directory { .. });
+        let is_name = matches!(self, Self::TopicLevel | Self::Directory { .. } | Self::File { .. });
         let is_bare = matches!(value, Value::Switch(_)) || text.bytes().all(|byte| byte.is_ascii_digit());
         if is_bare && !is_name { text } else { quoted(&text) }
     }
@@ -123,6 +130,7 @@ impl Kind {
             Self::Choice(words) => words.join(", "),
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters".to_owned(),
             Self::Directory { word } => format!("a directory or {word}"),
+            Self::File { word } => format!("a file or {word}"),
         }
     }
 
@@ -137,6 +145,7 @@ impl Kind {
             Self::Choice(_) => "WORD",
             Self::TopicLevel => "NAME",
             Self::Directory { .. } => "DIR",
+            Self::File { .. } => "FILE",
         }
     }
 
@@ -150,6 +159,7 @@ impl Kind {
             Self::Choice(words) => return format!("one of {}", words.join(", ")),
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters",
             Self::Directory { word } => return format!("a directory, nor `{word}`"),
+            Self::File { word } => return format!("a file, nor `{word}`"),
         };
         match self {
             Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),

@@ -28,7 +28,7 @@ pub struct Listen {
 }
 
 /// What a `[[listener]]` table may hold: key and what it is.
-pub const LISTENER_KEYS: [(&str, &str); 19] = [
+pub const LISTENER_KEYS: [(&str, &str); 21] = [
     ("type", "What is spoken: tcp for MQTT alone, ws for MQTT over WebSocket"),
     ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
     ("port", "Port to listen on; 0 means a free one; default 1883, 8883 with TLS, 8083 ws, 8084 ws with TLS"),
@@ -40,6 +40,11 @@ pub const LISTENER_KEYS: [(&str, &str); 19] = [
         "Topics below which its clients live, like \"plant/7/\": put in front of all they name, taken off again",
     ),
     ("versions", "Versions of MQTT that are let in, of \"3.1\", \"3.1.1\" and \"5\"; default is all"),
+    ("authentication", "on, or off: everybody is let in, and nobody's user name is believed; default on"),
+    (
+        "allow_anonymous",
+        "Whether clients without a user name are let in; default is as access.allow_anonymous says",
+    ),
     ("proxy_protocol", "Whether connections begin with a PROXY protocol header, version 1 or 2"),
     ("tls_cert", "PEM file of the certificate chain, or a list of files; with it, the listener speaks TLS"),
     ("tls_key", "PEM file of the private key, or a list in the order of tls_cert"),
@@ -124,6 +129,8 @@ struct Draft {
     identity_is: IdentityIs,
     proxy_protocol: bool,
     versions: Vec<Version>,
+    is_open: bool,
+    allow_anonymous: Option<bool>,
     connections_max: u32,
     mount_point: Option<MountPoint>,
 }
@@ -178,6 +185,10 @@ impl Draft {
                 self.mount_point = Some(parsed);
             }
             "versions" => self.versions = versions(value)?,
+            "authentication" => self.is_open = word(value, &[("on", false), ("off", true)])?,
+            "allow_anonymous" => {
+                self.allow_anonymous = Some(word(value, &[("true", true), ("false", false)])?);
+            }
             "proxy_protocol" => self.proxy_protocol = word(value, &[("true", true), ("false", false)])?,
             "tls_cert" => self.certs = paths(value)?,
             "tls_key" => self.keys = paths(value)?,
@@ -221,6 +232,9 @@ impl Draft {
             if has(key) && !self.is_websocket {
                 return wrong(key, "it is for listeners with `type = \"ws\"`");
             }
+        }
+        if self.is_open && self.allow_anonymous.is_some() {
+            return wrong("allow_anonymous", "with `authentication = \"off\"` everybody is let in");
         }
         match (self.certs.len(), self.keys.len()) {
             (0, 0) => {
@@ -272,6 +286,8 @@ impl Draft {
             identity_is: self.identity_is,
             proxy_protocol: self.proxy_protocol,
             versions: self.versions,
+            authentication: !self.is_open,
+            allow_anonymous: self.allow_anonymous,
             connections_max: self.connections_max,
             mount_point: self.mount_point,
         };
@@ -305,6 +321,10 @@ pub(super) fn to_toml(listener: &Listener) -> String {
     put("versions", list(versions));
     if let Some(mount_point) = &listener.mount_point {
         put("mount_point", quoted(mount_point.as_str()));
+    }
+    put("authentication", quoted(if listener.authentication { "on" } else { "off" }));
+    if let Some(is_allowed) = listener.allow_anonymous {
+        put("allow_anonymous", is_allowed.to_string());
     }
     put("proxy_protocol", listener.proxy_protocol.to_string());
     if let Some(tls) = &listener.tls {

@@ -1,12 +1,12 @@
 //! The settings, each defined once. Configuration file, command line, `--help` and the output of
 //! `siskin check` are read off this table; the defaults are those of [`Config::default`].
 
-use siskin_core::QueueFull;
 use siskin_core::store::Durability;
+use siskin_core::{PublishDenied, QueueFull};
 use siskin_proto::Qos;
 
 use super::kind::{Kind, Unit, Value};
-use crate::config::{Config, LogFormat, LogLevel, WORKERS_MAX};
+use crate::config::{Anonymous, Config, LogFormat, LogLevel, SubscribeCheck, WORKERS_MAX};
 
 /// One setting.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Setting {
 
     /// Its flag on the command line, without the dashes: `packet-size-max` for `limits.packet_size_max`.
     pub fn flag(&self) -> String {
-        self.name.trim_start_matches("limits.").replace(['.', '_'], "-")
+        self.name.trim_start_matches("limits.").trim_start_matches("access.").replace(['.', '_'], "-")
     }
 
     /// Its value in `config`.
@@ -141,6 +141,21 @@ const STORE_DIR: Field = Field {
     },
 };
 
+/// A file, or none.
+macro_rules! file {
+    ($($field:ident).+) => {
+        Field {
+            kind: Kind::File { word: "none" },
+            read: |config| Value::Text(config.$($field).+.to_string_lossy().into_owned()),
+            write: |config, value| {
+                if let Value::Text(path) = value {
+                    config.$($field).+ = path.into();
+                }
+            },
+        }
+    };
+}
+
 /// All settings, in the order in which they are shown.
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
@@ -162,6 +177,20 @@ pub static SETTINGS: &[Setting] = &[
         "Directory of what outlives the broker; by default $STATE_DIRECTORY, else /var/lib/siskin for root and \
          ~/.local/state/siskin for others"),
 
+    Setting::fixed("access.allow_anonymous", choice!(access.allow_anonymous: "local" = Anonymous::Local,
+        "true" = Anonymous::Allowed, "false" = Anonymous::Denied),
+        "Whether clients without a user name are let in; local means by loopback addresses and Unix sockets only"),
+    Setting::fixed("access.password_file", file!(access.password_file),
+        "File of user names and password hashes, as Mosquitto and siskin passwd write it"),
+    Setting::fixed("access.acl_file", file!(access.acl_file),
+        "File of who may read and write which topics, in Mosquitto's format; without it everybody may everything"),
+    Setting::fixed("access.subscribe_check", choice!(access.subscribe_check:
+        "delivery" = SubscribeCheck::Delivery, "strict" = SubscribeCheck::Strict),
+        "What becomes of a subscription that the ACL file never lets a message through for: granted, or refused"),
+    Setting::fixed("access.publish_denied", choice!(limits.publish_denied: "answer" = PublishDenied::Answer,
+        "disconnect" = PublishDenied::Disconnect),
+        "What becomes of a client that publishes where it may not: its message is dropped, or its connection ends"),
+
     Setting::fixed("limits.connections_max",
         number!(transport.connections_max: u32, Count, 0, u32::MAX, "open-files" = 0),
         "Connections at once; one more is closed at once"),
@@ -173,7 +202,7 @@ pub static SETTINGS: &[Setting] = &[
     Setting::fixed("limits.close_timeout", number!(transport.close_timeout_ms: u64, Millis, 1, 60_000),
         "Time for an ended connection to take its last bytes; then they are dropped"),
     Setting::fixed("limits.tls_check_interval", number!(transport.tls_check_ms: u64, Millis, 100, 86_400_000),
-        "Time between two looks at whether certificates, keys and revocation lists have changed"),
+        "Time between two looks at whether certificates, keys, revocation lists, password and ACL files have changed"),
 
     Setting::fixed("limits.packet_size_max", number!(limits.packet_size_max: u32, Bytes, 128, 268_435_455),
         "Size of a packet from a client; a larger one ends its connection"),

@@ -25,7 +25,7 @@ pub(crate) use door::{Bound, Door, ListeningSocket, Socket, open, tls_context};
 pub(crate) use layered::{End, Layered, Scratch};
 pub(crate) use peer::Peer;
 pub use tls::Expiry;
-pub(crate) use tls::{Context, identity, is_usable};
+pub(crate) use tls::{Context, Mark, identity, is_usable};
 
 /// One end of a connection.
 pub(crate) enum Transport {

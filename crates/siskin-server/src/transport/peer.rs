@@ -16,6 +16,13 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(ip, port) => Some(SocketAddr::new(ip, port)),
+            Self::Local => None,
+        }
+    }
+
     pub(crate) fn ip(self) -> Option<IpAddr> {
         match self {
             Self::Address(ip, _) => Some(ip),

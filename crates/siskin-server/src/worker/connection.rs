@@ -1,5 +1,6 @@
 //! One transport and where it stands.
 
+use siskin_auth::Pending;
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
@@ -34,12 +35,15 @@ pub(super) struct Connection {
 
 /// ```text
 /// Opening ──CONNECT──> Open ──Close──> Closing ──written, peer gone──> Gone
-///    │ └────────────> Leaving             ^                              ^
-///    └─────────refused, with an answer────┴──────peer lost, in time──────┘
+///    │ │ └──────────> Leaving <┐ ^        ^                              ^
+///    │ └───> Identifying ──────┴─┘        │                              │
+///    └────────────┴──refused, with an answer──────peer lost, in time─────┘
 /// ```
 pub(super) enum Phase {
     /// No whole CONNECT yet.
     Opening,
+    /// Its CONNECT is whole, and somebody finds out who its client is. It is not read meanwhile.
+    Identifying(Box<Identifying>),
     /// The transport of this session.
     Open(SessionKey),
     /// Ended; the last bytes are on their way.
@@ -48,6 +52,21 @@ pub(super) enum Phase {
     Leaving,
     /// To be dropped when the turn is over.
     Gone,
+}
+
+pub(super) struct Identifying {
+    /// The CONNECT without its password, and what came behind it.
+    pub(super) bytes: Vec<u8>,
+    /// What is given up if the client does not wait.
+    pub(super) pending: Option<Pending>,
+}
+
+impl Drop for Identifying {
+    fn drop(&mut self) {
+        if let Some(pending) = &self.pending {
+            pending.cancel();
+        }
+    }
 }
 
 pub(super) struct Closing {
@@ -77,6 +96,11 @@ impl Connection {
         }
     }
 
+    /// Whether it is not decided yet what becomes of its CONNECT.
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening | Phase::Identifying(_))
+    }
+
     pub(super) fn session(&self) -> Option<SessionKey> {
         match self.phase {
             Phase::Open(key) => Some(key),
@@ -87,7 +111,7 @@ impl Connection {
     /// Bytes of the largest frame it may send now. A stranger gets less memory than a client.
     pub(super) fn frame_max(&self, packet_size_max: u32) -> u32 {
         match self.phase {
-            Phase::Opening => packet_size_max.min(CONNECT_BYTES_MAX),
+            Phase::Opening | Phase::Identifying(_) => packet_size_max.min(CONNECT_BYTES_MAX),
             _ => packet_size_max,
         }
     }

@@ -7,6 +7,8 @@
 mod accept;
 mod connection;
 mod deadlines;
+mod expiries;
+mod identify;
 mod read;
 mod terms;
 mod write;
@@ -26,6 +28,7 @@ use slab::Slab;
 
 pub(crate) use accept::Acceptor;
 
+use crate::access::{Gate, Ticket};
 use crate::clock::Clock;
 use crate::config::TransportLimits;
 use crate::mailbox::{Letter, Mailbox};
@@ -36,6 +39,7 @@ use crate::transport::{Arrival, Door, READ_BYTES, Scratch};
 use accept::Accepted;
 use connection::{Connection, Phase};
 use deadlines::{Deadline, Deadlines};
+use expiries::Expiries;
 
 /// What workers know of each other.
 pub(crate) struct Neighbours {
@@ -44,6 +48,18 @@ pub(crate) struct Neighbours {
     pub(crate) loads: Vec<AtomicU32>,
     /// The listeners' terms.
     pub(crate) doors: Vec<Door>,
+    /// Who is let in.
+    pub(crate) gate: Gate,
+}
+
+/// A transport on its way to another worker.
+struct Leaving {
+    index: u32,
+    worker: u16,
+    /// What is yet to be handled, its CONNECT first.
+    bytes: Vec<u8>,
+    /// Who its client is, where that was to be found out.
+    ticket: Option<Box<Ticket>>,
 }
 
 /// The event of a worker's own mailbox.
@@ -81,9 +97,13 @@ pub(crate) struct Worker {
     /// Those to be forgotten when the turn is over; until then their numbers are not given anew.
     gone: Vec<u32>,
     /// Those to be handed to other workers when the turn is over, with their unread bytes.
-    leaving: Vec<(u32, u16, Vec<u8>)>,
+    leaving: Vec<Leaving>,
     to_connect: Deadlines,
     to_close: Deadlines,
+    /// Those that are let in for a certain time.
+    to_expire: Expiries,
+    /// Whether what was read last has a password in it.
+    has_secret: bool,
     turned_away: Throttle,
     letters: Vec<Letter>,
     closes: Vec<Close>,
@@ -125,6 +145,8 @@ impl Worker {
             leaving: Vec::new(),
             to_connect: Deadlines::new(limits.connect_timeout_ms),
             to_close: Deadlines::new(limits.close_timeout_ms),
+            to_expire: Expiries::default(),
+            has_secret: false,
             turned_away: Throttle::default(),
             letters: Vec::new(),
             closes: Vec::new(),
@@ -208,12 +230,17 @@ impl Worker {
                 Letter::Accepted(arrival) => {
                     self.adopt(arrival);
                 }
-                Letter::HandedOver(arrival, bytes) => {
+                Letter::HandedOver(arrival, bytes, ticket) => {
                     if let Some(index) = self.adopt(arrival) {
-                        self.feed(index, &bytes);
+                        match ticket {
+                            Some(ticket) => self.let_in_whole(index, &bytes, *ticket),
+                            None => self.feed(index, &bytes),
+                        }
                         self.settle_layers(index);
                     }
                 }
+                Letter::Verdict { index, serial, verdict } => self.take_verdict(index, serial, verdict),
+                Letter::NewRules => self.core.renew_permissions(),
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
                 Letter::PublishWills(done) => {
                     self.acceptor = None;
@@ -230,7 +257,7 @@ impl Worker {
         self.is_stopping = true;
         self.core.disconnect_all(self.now);
         self.apply_closes();
-        let opening = self.connections.iter().filter(|(_, c)| matches!(c.phase, Phase::Opening));
+        let opening = self.connections.iter().filter(|(_, c)| c.is_opening());
         let opening: Vec<_> = opening.map(|(index, _)| index as u32).collect();
         opening.into_iter().for_each(|index| self.forget(index));
     }
@@ -284,8 +311,12 @@ impl Worker {
         }
         while let Some(deadline) = self.to_connect.due(self.now) {
             if is_opening(&self.connections, &deadline) {
-                self.turn_away(deadline.index, None, &Cause::ConnectTimeout);
-                self.forget(deadline.index);
+                self.give_up_opening(deadline.index);
+            }
+        }
+        while let Some(index) = self.to_expire.due(self.now) {
+            if let Some(key) = self.connections.get(index as usize).and_then(Connection::session) {
+                self.core.disconnect(key, siskin_core::Cause::AuthorizationExpired, self.now);
             }
         }
         if let Some(count) = self.turned_away.owed(self.now) {
@@ -327,10 +358,11 @@ impl Worker {
         let load = &self.neighbours.loads[usize::from(self.index)];
         for index in self.gone.drain(..) {
             let connection = self.connections.remove(index as usize);
+            self.to_expire.remove(index);
             self.neighbours.doors[usize::from(connection.door)].leave();
             load.fetch_sub(1, Ordering::Relaxed);
         }
-        for (index, worker, bytes) in self.leaving.drain(..) {
+        for Leaving { index, worker, bytes, ticket } in self.leaving.drain(..) {
             let Connection { mut transport, peer, door, .. } = self.connections.remove(index as usize);
             load.fetch_sub(1, Ordering::Relaxed);
             let target = usize::from(worker);
@@ -341,7 +373,7 @@ impl Worker {
             }
             self.neighbours.loads[target].fetch_add(1, Ordering::Relaxed);
             let arrival = Arrival { transport, peer, door };
-            self.neighbours.mailboxes[target].post(Letter::HandedOver(arrival, bytes));
+            self.neighbours.mailboxes[target].post(Letter::HandedOver(arrival, bytes, ticket));
         }
     }
 
@@ -356,6 +388,7 @@ impl Worker {
             self.core.next_deadline(),
             self.to_connect.next(|deadline| !is_opening(connections, deadline)),
             self.to_close.next(|deadline| !is_closing(connections, deadline)),
+            self.to_expire.next(),
             self.acceptor.as_ref().and_then(|acceptor| acceptor.next_deadline(now)),
             self.turned_away.next(),
         ];
@@ -410,7 +443,7 @@ impl Worker {
 }
 
 fn is_opening(connections: &Slab<Connection>, deadline: &Deadline) -> bool {
-    is_in(connections, deadline, |phase| matches!(phase, Phase::Opening))
+    is_in(connections, deadline, |phase| matches!(phase, Phase::Opening | Phase::Identifying(_)))
 }
 
 fn is_closing(connections: &Slab<Connection>, deadline: &Deadline) -> bool {

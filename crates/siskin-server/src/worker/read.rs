@@ -5,8 +5,9 @@ use std::mem;
 
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
-use siskin_core::{Caller, Cause, Connected, Identity, OutBuffer, SessionKey, refuse_first};
+use siskin_core::{Cause, OutBuffer, SessionKey, refuse_first};
 use siskin_proto::{DecodeError, Frame, FrameStatus, PacketKind, Violation, frame};
+use zeroize::Zeroize as _;
 
 use super::connection::Phase;
 use super::terms::{Admission, admit};
@@ -21,7 +22,7 @@ impl Worker {
         connection.continues = false;
         match connection.phase {
             Phase::Closing(_) => return self.discard(index),
-            Phase::Leaving | Phase::Gone => return,
+            Phase::Identifying(_) | Phase::Leaving | Phase::Gone => return,
             Phase::Opening | Phase::Open(_) if connection.is_paused || connection.is_ahead => return,
             Phase::Opening | Phase::Open(_) => {}
         }
@@ -37,6 +38,14 @@ impl Worker {
         let asked = buffer.capacity();
         let result = rustix::io::read(connection.transport.fd(), spare_capacity(&mut buffer));
         self.take(index, result, asked, &buffer);
+        self.keep_buffer(buffer);
+    }
+
+    /// Keeps the memory of what was read, but no password in it.
+    fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        if mem::take(&mut self.has_secret) {
+            buffer.zeroize();
+        }
         self.buffer = buffer;
     }
 
@@ -49,7 +58,7 @@ impl Worker {
             connection.peer = layered.peer();
             self.take(index, result, asked, &buffer);
         }
-        self.buffer = buffer;
+        self.keep_buffer(buffer);
         self.settle_layers(index);
     }
 
@@ -66,8 +75,12 @@ impl Worker {
         let Some(end) = layered.take_end() else { return };
         let peer = connection.peer;
         match (&connection.phase, end) {
-            (Phase::Opening, End::Closed) => tracing::debug!(%peer, "gone before a CONNECT"),
-            (Phase::Opening, End::Failed(problem)) => self.turn_away(index, None, &problem),
+            (Phase::Opening | Phase::Identifying(_), End::Closed) => {
+                tracing::debug!(%peer, "gone before a CONNECT")
+            }
+            (Phase::Opening | Phase::Identifying(_), End::Failed(problem)) => {
+                self.turn_away(index, None, &problem)
+            }
             (Phase::Open(key), end) => {
                 let cause = match end {
                     End::Closed => Cause::ConnectionLost,
@@ -115,7 +128,7 @@ impl Worker {
     }
 
     /// Stops reading a client that sends faster than the store makes safe.
-    fn check_ahead(&mut self, index: u32) {
+    pub(super) fn check_ahead(&mut self, index: u32) {
         let Some(connection) = self.connections.get_mut(index as usize) else { return };
         if !connection.is_ahead && connection.session().is_some_and(|key| self.core.is_ahead(key)) {
             connection.is_ahead = true;
@@ -124,7 +137,7 @@ impl Worker {
     }
 
     /// Feeds `bytes`; if the peer leaves the answers to them unread for too long, it is not read either.
-    fn feed_and_account(&mut self, index: u32, bytes: &[u8]) {
+    pub(super) fn feed_and_account(&mut self, index: u32, bytes: &[u8]) {
         let connection = &self.connections[index as usize];
         let Some(key) = connection.session().filter(|_| connection.is_refused) else {
             return self.feed(index, bytes);
@@ -157,6 +170,9 @@ impl Worker {
                 }
                 if self.split(index, &whole) {
                     self.split(index, bytes);
+                }
+                if self.has_secret {
+                    whole.zeroize();
                 }
             }
             Err(error) => self.reject(index, error),
@@ -207,13 +223,13 @@ impl Worker {
     fn connect(&mut self, index: u32, frame: Frame<'_>, bytes: &[u8]) -> Option<SessionKey> {
         let connection = &self.connections[index as usize];
         let door = &self.neighbours.doors[usize::from(connection.door)].listener;
-        let rewritten;
-        let admitted = match admit(frame, door, &connection.transport) {
-            Admission::AsItIs => frame,
-            Admission::Rewritten(bytes) => {
-                rewritten = bytes;
-                match siskin_proto::frame(&rewritten, u32::MAX) {
-                    Ok(FrameStatus::Complete(frame)) => frame,
+        let named;
+        let (admitted, is_named) = match admit(frame, door, &connection.transport) {
+            Admission::AsItIs => (frame, false),
+            Admission::Named(bytes) => {
+                named = bytes;
+                match siskin_proto::frame(&named, u32::MAX) {
+                    Ok(FrameStatus::Complete(frame)) => (frame, true),
                     // Not what the client wrote in its place: that would be another's name.
                     Ok(FrameStatus::Incomplete { .. }) | Err(_) => {
                         self.refuse(index, &[]);
@@ -227,30 +243,10 @@ impl Worker {
                 return None;
             }
         };
-        let caller = Caller {
-            connection: index,
-            origin: connection.peer.into(),
-            identity: Identity::default(),
-            mount_point: door.mount_point.as_ref(),
-        };
-        match self.core.connect(admitted, &caller, self.now) {
-            Connected::Accepted(key) => {
-                self.connections[index as usize].phase = Phase::Open(key);
-                // At once: a connection that this one takes over has the same key until it is closed.
-                self.apply_closes();
-                self.connections[index as usize].session()
-            }
-            Connected::Refused { reply, cause, client_id } => {
-                // The core has recorded it.
-                self.report_turned_away(index, client_id.as_deref(), &cause);
-                self.refuse(index, &reply);
-                None
-            }
-            Connected::Elsewhere { worker } => {
-                self.connections[index as usize].phase = Phase::Leaving;
-                self.leaving.push((index, worker, bytes.to_vec()));
-                None
-            }
+        if self.neighbours.gate.is_open(door) {
+            self.let_in(index, admitted, bytes, None)
+        } else {
+            self.identify(index, admitted, is_named, &bytes[frame.len..])
         }
     }
 
@@ -270,7 +266,7 @@ impl Worker {
     }
 
     /// Sends the last bytes to a peer that is not let in.
-    fn refuse(&mut self, index: u32, reply: &[u8]) {
+    pub(super) fn refuse(&mut self, index: u32, reply: &[u8]) {
         let connection = &mut self.connections[index as usize];
         connection.transport.write_once(reply, &mut self.scratch);
         self.begin_close(index, OutBuffer::default(), true);

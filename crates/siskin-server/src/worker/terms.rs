@@ -2,7 +2,7 @@
 //! certificate.
 
 use siskin_core::Cause;
-use siskin_proto::{ConnAck, Connect, Frame, Properties, Reason, Version, decode_connect};
+use siskin_proto::{ConnAck, Connect, Frame, Properties, PropertiesBuf, Property, Reason, decode_connect};
 
 use crate::config::{ClientCertificates, Identity, IdentityIs, Listener};
 use crate::transport::{Transport, identity, is_usable};
@@ -12,7 +12,7 @@ use crate::transport::{Transport, identity, is_usable};
 pub(super) enum Admission {
     AsItIs,
     /// With the name that the certificate gives the client.
-    Rewritten(Vec<u8>),
+    Named(Vec<u8>),
     Refused {
         reply: Vec<u8>,
         cause: Cause,
@@ -49,7 +49,7 @@ pub(super) fn admit(frame: Frame<'_>, listener: &Listener, transport: &Transport
     }
     let mut bytes = Vec::new();
     connect.encode(connect.version, &mut bytes);
-    Admission::Rewritten(bytes)
+    Admission::Named(bytes)
 }
 
 /// Who the client is by its certificate, or by what a proxy says of it.
@@ -70,14 +70,33 @@ fn certificate(transport: &Transport) -> Option<&[u8]> {
 }
 
 fn refuse(connect: &Connect<'_>, reason: Reason) -> Admission {
-    let mut reply = Vec::new();
     // [MQTT-3.1.2-2] [MQTT5 3.1.2-2] In its own version, which is one that we speak elsewhere.
-    let answer = ConnAck { session_present: false, reason, properties: Properties::EMPTY };
-    answer.encode(connect.version, &mut reply);
-    // [MQTT5 3.1.2-24]
-    let reply_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX);
-    if connect.version == Version::V5 && reply.len() > reply_max as usize {
-        reply.clear();
-    }
+    let reply = refusal(connect, reason, "");
     Admission::Refused { reply, cause: Cause::Refused(reason), client_id: connect.client_id.to_owned() }
+}
+
+/// The CONNACK that says no, with what a 5.0 client may be told; empty where the client would not take even that.
+pub(super) fn refusal(connect: &Connect<'_>, reason: Reason, told: &str) -> Vec<u8> {
+    let mut text = PropertiesBuf::new();
+    if connect.version.is_v5() && !told.is_empty() {
+        text.push(Property::ReasonString(told));
+    }
+    let reply_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX) as usize;
+    // [MQTT5 3.1.2-24] [MQTT5 3.2.2-19] Without the text if it does not fit with it.
+    for properties in [text.as_properties(), Properties::EMPTY] {
+        let answer = ConnAck { session_present: false, reason, properties };
+        if !connect.version.is_v5() || answer.encoded_len(connect.version) <= reply_max {
+            let mut reply = Vec::new();
+            answer.encode(connect.version, &mut reply);
+            return reply;
+        }
+    }
+    Vec::new()
+}
+
+/// A CONNECT for those who need not see the password.
+pub(super) fn without_password(connect: &Connect<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Connect { password: None, ..*connect }.encode(connect.version, &mut bytes);
+    bytes
 }

@@ -62,7 +62,7 @@ impl Worker {
         }
         match connection.phase {
             Phase::Open(key) => self.write(key, index),
-            Phase::Opening => {
+            Phase::Opening | Phase::Identifying(_) => {
                 match connection.transport.write(&mut OutBuffer::default(), &mut self.scratch) {
                     Ok(Written::All) => {}
                     Ok(Written::Part) => self.owing.push(index),
@@ -98,7 +98,7 @@ impl Worker {
         match connection.phase {
             Phase::Open(key) => self.dirty.push((key, index)),
             Phase::Closing(_) => self.write_last(index),
-            Phase::Opening => self.owing.push(index),
+            Phase::Opening | Phase::Identifying(_) => self.owing.push(index),
             Phase::Leaving | Phase::Gone => {}
         }
     }

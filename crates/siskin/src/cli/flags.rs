@@ -8,7 +8,7 @@ use clap::error::{Error, ErrorKind};
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
 use siskin_server::Config;
 use siskin_server::config::{Certificate, ClientCertificates, TLS_PORT, Tls};
-use siskin_server::settings::{Extra, Listen, SETTINGS, Setting, Settings, Value};
+use siskin_server::settings::{Extra, Kind, Listen, SETTINGS, Setting, Settings, Value};
 
 /// Where the configuration comes from: a file, flags, or both.
 #[derive(clap::Args)]
@@ -162,7 +162,13 @@ fn flag(setting: &'static Setting) -> Arg {
         .value_name(kind.placeholder())
         .help(format!("{} [{}; default: {default}]", setting.help, kind.allowed()))
         .value_parser(ValueParser::new(Parser(setting)));
+    // `--allow-anonymous` alone says enough.
+    let flag = match kind {
+        Kind::Choice(words) if words.contains(&"true") => flag.num_args(0..=1).default_missing_value("true"),
+        _ => flag,
+    };
     match setting.section_and_key().0 {
+        "access" => flag.help_heading("Access"),
         "limits" => flag.help_heading("Limits"),
         _ => flag,
     }

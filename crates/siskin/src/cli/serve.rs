@@ -48,8 +48,11 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             break;
         }
         // Scripts for other brokers send it after a change of the configuration: it must not end us.
-        tracing::info!("SIGHUP: certificates are read anew; no setting can be changed while the broker runs");
+        tracing::info!(
+            "SIGHUP: certificates, passwords and rules are read anew; no setting can be changed while the broker runs"
+        );
         server.reload_tls();
+        server.reload_access();
     }
     let first = Instant::now();
     // One who is tired of waiting says so again. What comes right behind the first is its echo: some

@@ -66,10 +66,10 @@ fn read(path: &Path) -> Result<Vec<u8>, Unusable> {
 
 /// What tells one content of a file from the next, as far as can be told without reading it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mark(Option<(SystemTime, u64, u64)>);
+pub(crate) struct Mark(Option<(SystemTime, u64, u64)>);
 
 impl Mark {
-    pub(super) fn of(path: &Path) -> Self {
+    pub(crate) fn of(path: &Path) -> Self {
         let metadata = fs::metadata(path).ok();
         Self(metadata.and_then(|file| Some((file.modified().ok()?, file.len(), file.ino()))))
     }

@@ -14,6 +14,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedS
 use super::End;
 pub(crate) use context::Context;
 pub use context::Expiry;
+pub(crate) use files::Mark;
 pub(crate) use identity::{identity, is_usable};
 
 pub(super) struct Tls {
