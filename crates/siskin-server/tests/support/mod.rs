@@ -114,13 +114,14 @@ impl<S: Read + Write> Client<S> {
         bytes
     }
 
+    /// Sends `packet` in `version`, and goes on in it.
+    pub(crate) fn send_as(&mut self, version: Version, packet: &Packet<'_>) {
+        self.version = version;
+        self.send(packet);
+    }
+
     pub(crate) fn subscribe(&mut self, filter: &str, qos: Qos) {
-        let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
-        self.send(&Packet::Subscribe(Subscribe {
-            packet_id: PacketId::new(1).unwrap(),
-            properties: Properties::EMPTY,
-            filters: vec![(TopicFilter::parse(filter).unwrap(), options)],
-        }));
+        self.send(&subscribe_packet(filter, qos));
         self.expect("SUBACK", |packet| matches!(packet, Packet::SubAck(ack) if !ack.reasons[0].is_error()));
     }
 
@@ -131,7 +132,12 @@ impl<S: Read + Write> Client<S> {
     /// The next packet, looked at by `look`.
     pub(crate) fn next<T>(&mut self, look: impl FnOnce(Packet<'_>) -> T) -> T {
         let whole = self.next_bytes().expect("a packet, not the end of the connection");
-        look(decode(as_frame(&whole), self.version).unwrap())
+        self.next_of(&whole, look)
+    }
+
+    /// What `look` makes of a packet that was taken already.
+    pub(crate) fn next_of<T>(&self, whole: &[u8], look: impl FnOnce(Packet<'_>) -> T) -> T {
+        look(decode(as_frame(whole), self.version).unwrap())
     }
 
     pub(crate) fn expect(&mut self, what: &str, is: impl FnOnce(&Packet<'_>) -> bool) {
@@ -197,6 +203,15 @@ pub(crate) fn connect_packet(client_id: &str, version: Version) -> Connect<'_> {
         properties: Properties::EMPTY,
         bridge: false,
     }
+}
+
+pub(crate) fn subscribe_packet(filter: &str, qos: Qos) -> Packet<'_> {
+    let options = SubscriptionOptions { qos, ..SubscriptionOptions::default() };
+    Packet::Subscribe(Subscribe {
+        packet_id: PacketId::new(1).unwrap(),
+        properties: Properties::EMPTY,
+        filters: vec![(TopicFilter::parse(filter).unwrap(), options)],
+    })
 }
 
 pub(crate) fn publish_packet<'a>(topic: &'a str, payload: &'a [u8], qos: Qos) -> Publish<'a> {
