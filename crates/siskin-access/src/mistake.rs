@@ -141,7 +141,7 @@ impl fmt::Display for Problem {
                 "this is no hash but looks like the password itself; `siskin passwd -U FILE` hashes it",
             ),
             Self::UnknownHash => f.write_str(
-                "a kind of hash that is not known: $7$, $6$, $argon2id$, PBKDF2$sha512$ or PBKDF2$sha256$",
+                "a kind of hash that is not known: $7$, $6$, $argon2id$, $scram-sha-256$, PBKDF2$sha512$ or PBKDF2$sha256$",
             ),
             Self::MissingPart(part) => write!(f, "the {part} of the hash is missing"),
             Self::NotBase64(part) => write!(f, "the {part} of the hash is not Base64"),

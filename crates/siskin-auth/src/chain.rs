@@ -264,7 +264,7 @@ impl Inner {
         let Some(asked) = self.steps.get(step) else {
             return Verdict::Refused(bad_method(request.method.as_deref().unwrap_or_default()));
         };
-        let outcome = asked.step.proceed(dialogue, &request, &data).await;
+        let outcome = asked.step.proceed(dialogue, &data);
         asked.count(&outcome);
         match outcome {
             Outcome::Ignore(why) => {

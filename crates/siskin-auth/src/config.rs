@@ -52,6 +52,12 @@ impl Default for Hashing {
 pub enum StepConfig {
     /// Users and hashes in a file.
     PasswordFile(PasswordFileConfig),
+    /// A web server.
+    Http(Box<HttpConfig>),
+    /// Signed tokens.
+    Jwt(Box<JwtConfig>),
+    /// The enhanced authentication of 5.0 by SCRAM-SHA-256.
+    Scram(ScramConfig),
 }
 
 impl StepConfig {
@@ -59,6 +65,9 @@ impl StepConfig {
     pub fn name(&self) -> &str {
         match self {
             Self::PasswordFile(config) => &config.name,
+            Self::Http(config) => &config.name,
+            Self::Jwt(config) => &config.name,
+            Self::Scram(config) => &config.name,
         }
     }
 }
@@ -96,4 +105,222 @@ pub struct CacheConfig {
 impl CacheConfig {
     /// Nothing is remembered.
     pub const OFF: Self = Self { allowed_s: 0, denied_s: 0, entries_max: 0 };
+}
+
+/// When a back end is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerConfig {
+    /// After so many failures in a row.
+    pub failures_max: u32,
+    /// For so long; then one question tries whether it is well.
+    pub open_s: u64,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures_max: 5, open_s: 10 }
+    }
+}
+
+/// A web server that is asked about each client.
+///
+/// URL, fields and headers may have placeholders in them: `%u` user name, `%c` client id, `%P` password, `%a` the
+/// peer's address, `%%` a percent sign; or `${username}`, `${clientid}`, `${password}`, `${peerhost}`,
+/// `${peerport}`, `${cert_common_name}`, `${cert_subject}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// What the step is called.
+    pub name: String,
+    /// `http://` or `https://`; not in the host may be placeholders.
+    pub url: String,
+    /// How it is asked.
+    pub form: HttpForm,
+    /// Names and templates of what it is told.
+    pub fields: Vec<(String, String)>,
+    /// Names and templates of additional headers.
+    pub headers: Vec<(String, String)>,
+    /// How it answers.
+    pub answer: AnswerForm,
+    /// What its no means.
+    pub no: No,
+    /// A second URL, which says yes to those who may do everything.
+    pub superuser_url: Option<String>,
+    /// Whether it is asked about clients without credentials too.
+    pub knows_anonymous: bool,
+    /// The authorities of its certificate, as PEM; none for the system's.
+    pub ca_file: Option<PathBuf>,
+    /// So long an answer may take.
+    pub timeout: Duration,
+    /// So many questions may be under way.
+    pub connections_max: usize,
+    /// Which answers are remembered.
+    pub cache: CacheConfig,
+    /// When it is left alone.
+    pub breaker: BreakerConfig,
+}
+
+impl HttpConfig {
+    /// EMQX's form at this URL, with user name, password and client id as JSON.
+    pub fn new(url: impl Into<String>) -> Self {
+        let field = |(name, text): (&str, &str)| (name.to_owned(), text.to_owned());
+        Self {
+            name: "http".to_owned(),
+            url: url.into(),
+            form: HttpForm::PostJson,
+            fields: [("username", "%u"), ("password", "%P"), ("clientid", "%c")].map(field).into(),
+            headers: Vec::new(),
+            answer: AnswerForm::Emqx,
+            no: No::Denies,
+            superuser_url: None,
+            knows_anonymous: false,
+            ca_file: None,
+            timeout: Duration::from_secs(5),
+            connections_max: 32,
+            cache: CacheConfig { allowed_s: 30, denied_s: 5, entries_max: 10_000 },
+            breaker: BreakerConfig::default(),
+        }
+    }
+}
+
+/// How a web server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpForm {
+    /// POST with a JSON object.
+    PostJson,
+    /// POST with a form.
+    PostForm,
+    /// GET with a query.
+    Get,
+}
+
+/// How a web server answers. A status of 5xx, 408, 425 or 429 is a failure in every form, and redirections are
+/// not followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerForm {
+    /// EMQX: 200 with `{"result": "allow|deny|ignore", "is_superuser": .., "acl": .., "expire_at": ..}`, or 204
+    /// for yes; any other status is a no.
+    Emqx,
+    /// mosquitto-go-auth's `status`: 2xx is yes.
+    Status,
+    /// mosquitto-go-auth's `json`: `{"Ok": true}`.
+    JsonOk,
+    /// mosquitto-go-auth's `text`: `ok`.
+    Text,
+}
+
+/// What a no means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum No {
+    /// The client is refused.
+    Denies,
+    /// The next step is asked.
+    Passes,
+}
+
+/// Tokens that somebody has signed whom the broker trusts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JwtConfig {
+    /// What the step is called.
+    pub name: String,
+    /// Where clients put their token.
+    pub token_in: TokenIn,
+    /// Whose signatures count.
+    pub keys: Vec<KeySource>,
+    /// Who may have issued it (`iss`); anybody if empty.
+    pub issuers: Vec<String>,
+    /// For whom it may be (`aud`); for anybody if empty.
+    pub audiences: Vec<String>,
+    /// Claims that must be there with these values, in which placeholders may stand.
+    pub claims: Vec<(String, String)>,
+    /// The claim that becomes the user name, in place of what the client says.
+    pub user_name_claim: Option<String>,
+    /// The claim that must be the client id.
+    pub client_id_claim: Option<String>,
+    /// The claim that, being `true`, allows everything.
+    pub superuser_claim: Option<String>,
+    /// The claim with what the client may do, in EMQX's forms.
+    pub acl_claim: Option<String>,
+    /// Whether a token must have an end (`exp`).
+    pub needs_expiry: bool,
+    /// So far clocks may differ.
+    pub leeway_s: u64,
+}
+
+impl JwtConfig {
+    /// Tokens in the password that are signed with one of these keys, and must expire.
+    pub fn new(keys: Vec<KeySource>) -> Self {
+        Self {
+            name: "jwt".to_owned(),
+            token_in: TokenIn::Password,
+            keys,
+            issuers: Vec::new(),
+            audiences: Vec::new(),
+            claims: Vec::new(),
+            user_name_claim: None,
+            client_id_claim: None,
+            superuser_claim: None,
+            acl_claim: Some("acl".to_owned()),
+            needs_expiry: true,
+            leeway_s: 30,
+        }
+    }
+}
+
+/// Where clients put their token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenIn {
+    /// In the password.
+    Password,
+    /// In the user name. Then [`JwtConfig::user_name_claim`] says who it is.
+    UserName,
+}
+
+/// Where keys come from. The kind of a key decides which algorithms count, never the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// A file whose bytes, without white space at the end, are the secret of HS256, HS384 and HS512.
+    Secret {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether the bytes are Base64.
+        is_base64: bool,
+    },
+    /// A file with public keys or certificates as PEM: RSA, P-256, P-384 and Ed25519.
+    Pem {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A file with a JSON Web Key Set.
+    JwksFile {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// A JSON Web Key Set that is fetched, and fetched again from time to time and for a key id that it lacks.
+    JwksUrl {
+        /// Where it is.
+        url: String,
+        /// The authorities of the server's certificate, as PEM; none for the system's.
+        ca_file: Option<PathBuf>,
+        /// How often.
+        refresh_s: u64,
+        /// So long it may take.
+        timeout: Duration,
+    },
+}
+
+/// Users who log in by SCRAM-SHA-256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScramConfig {
+    /// What the step is called.
+    pub name: String,
+    /// A password file. Only users with a `$scram-sha-256$` hash can log in; it may be the file that another step
+    /// looks into.
+    pub path: PathBuf,
+}
+
+impl ScramConfig {
+    /// The file at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { name: "scram".to_owned(), path: path.into() }
+    }
 }

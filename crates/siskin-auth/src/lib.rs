@@ -12,16 +12,23 @@
 //! The crate knows no sessions, no packets and no configuration files. It starts threads and opens sockets and
 //! files; it takes [`Request`]s and gives [`Verdict`]s.
 
+mod acl_json;
+mod breaker;
+mod cache;
 mod chain;
 mod clock;
 pub mod config;
+mod http;
+mod jwt;
 mod outcome;
 mod password_file;
 mod permission;
 mod pool;
 mod request;
+mod scram;
 mod stats;
 mod step;
+mod template;
 mod verdict;
 
 pub use chain::{Chain, Pending, ReloadError, StartError};

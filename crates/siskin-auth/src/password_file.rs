@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use siskin_access::Mistake;
-use siskin_access::password::PasswordFile;
+use siskin_access::password::{Attempt, PasswordFile};
 
+use crate::cache::{Cache, Digest};
 use crate::config::PasswordFileConfig;
 use crate::outcome::Outcome;
-use crate::request::Request;
+use crate::request::{Request, Secret};
 use crate::step::Means;
 use crate::verdict::Identity;
 
@@ -19,50 +20,78 @@ pub(crate) struct PasswordFileStep {
     name: Arc<str>,
     path: PathBuf,
     file: RwLock<Arc<PasswordFile>>,
+    /// Whether user and password fit.
+    cache: Option<Cache<bool>>,
     means: Means,
 }
 
 impl PasswordFileStep {
     pub(crate) fn new(config: &PasswordFileConfig, name: &Arc<str>, means: &Means) -> Result<Self, String> {
         let file = RwLock::new(Arc::new(load(&config.path)?));
-        Ok(Self { name: Arc::clone(name), path: config.path.clone(), file, means: means.clone() })
+        let cache = Cache::new(config.cache, &means.clock)?;
+        Ok(Self { name: Arc::clone(name), path: config.path.clone(), file, cache, means: means.clone() })
     }
 
     pub(crate) fn reload(&self) -> Result<(), String> {
         let file = Arc::new(load(&self.path)?);
         *self.file.write().unwrap_or_else(PoisonError::into_inner) = file;
+        if let Some(cache) = &self.cache {
+            cache.clear();
+        }
         Ok(())
+    }
+
+    pub(crate) fn cached(&self) -> u64 {
+        self.cache.as_ref().map_or(0, Cache::hits)
     }
 
     pub(crate) async fn ask(&self, request: &Request) -> Outcome {
         let Some(user) = &request.user_name else { return Outcome::Ignore("no user name".to_owned()) };
-        let file = Arc::clone(&self.file.read().unwrap_or_else(PoisonError::into_inner));
-        let is_known = file.user(user).is_some();
         let Some(password) = &request.password else {
+            let is_known = self.file().user(user).is_some();
             return if is_known { Outcome::wrong("no password") } else { unknown() };
         };
-        // An unknown name costs what a known one does: the attempt is made on somebody else's hash.
-        let attempt = file.attempt(user);
-        drop(file);
-        let is_right = if attempt.cost_us() <= CHEAP_US {
-            attempt.verify(password.expose())
-        } else {
-            let (password, memory_bytes) = (password.clone(), attempt.memory_bytes());
-            let hash = move || attempt.verify(password.expose());
-            let receiver = match self.means.pool.submit(memory_bytes, hash) {
-                Ok(receiver) => receiver,
-                Err(full) => return Outcome::Busy(full.to_string()),
-            };
-            match receiver.await {
-                Ok(is_right) => is_right,
-                Err(_) => return Outcome::Unavailable("the broker shuts down".to_owned()),
-            }
-        };
-        match (is_right, is_known) {
-            (true, _) => Outcome::Allow(Box::new(Identity::new(Some(Arc::clone(user)), &self.name))),
-            (false, true) => Outcome::wrong("wrong password"),
-            (false, false) => unknown(),
+        // Before the file is looked at: should it be replaced meanwhile, the verdict is not remembered.
+        let cached =
+            self.cache.as_ref().map(|cache| (cache, cache.digest([user.as_bytes(), password.expose()])));
+        let file = self.file();
+        let is_known = file.user(user).is_some();
+        match self.is_right(file.attempt(user), password, cached).await {
+            Ok(true) => Outcome::Allow(Box::new(Identity::new(Some(Arc::clone(user)), &self.name))),
+            Ok(false) if is_known => Outcome::wrong("wrong password"),
+            Ok(false) => unknown(),
+            Err(outcome) => outcome,
         }
+    }
+
+    /// Whether it is the user's password. An unknown name costs what a known one does: the attempt is made on
+    /// somebody else's hash.
+    async fn is_right(
+        &self,
+        attempt: Attempt,
+        password: &Secret,
+        cached: Option<(&Cache<bool>, Digest)>,
+    ) -> Result<bool, Outcome> {
+        if attempt.cost_us() <= CHEAP_US {
+            return Ok(attempt.verify(password.expose()));
+        }
+        if let Some(is_right) = cached.as_ref().and_then(|(cache, digest)| cache.value(digest)) {
+            return Ok(is_right);
+        }
+        let (password, memory_bytes) = (password.clone(), attempt.memory_bytes());
+        let hash = move || attempt.verify(password.expose());
+        let receiver =
+            self.means.pool.submit(memory_bytes, hash).map_err(|full| Outcome::Busy(full.to_string()))?;
+        let is_right =
+            receiver.await.map_err(|_| Outcome::Unavailable("the broker shuts down".to_owned()))?;
+        if let Some((cache, digest)) = cached {
+            cache.put(&digest, is_right, is_right, None);
+        }
+        Ok(is_right)
+    }
+
+    fn file(&self) -> Arc<PasswordFile> {
+        Arc::clone(&self.file.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 

@@ -4,14 +4,20 @@ use std::sync::Arc;
 
 use crate::clock::Clock;
 use crate::config::StepConfig;
+use crate::http::HttpStep;
+use crate::jwt::JwtStep;
 use crate::outcome::Outcome;
 use crate::password_file::PasswordFileStep;
 use crate::pool::Pool;
 use crate::request::Request;
+use crate::scram::{self, Exchange, ScramStep};
 
 /// A step that is ready to be asked.
 pub(crate) enum Step {
-    PasswordFile(PasswordFileStep),
+    PasswordFile(Box<PasswordFileStep>),
+    Http(Box<HttpStep>),
+    Jwt(Box<JwtStep>),
+    Scram(Box<ScramStep>),
 }
 
 /// What every step may use.
@@ -22,14 +28,23 @@ pub(crate) struct Means {
 }
 
 /// What a step remembers of a client between two packets.
-pub(crate) enum Dialogue {}
+pub(crate) enum Dialogue {
+    Scram(Exchange),
+}
 
 impl Step {
     /// Reads its files and checks its configuration.
     pub(crate) fn new(config: &StepConfig, name: &Arc<str>, means: &Means) -> Result<Self, String> {
         match config {
             StepConfig::PasswordFile(config) => {
-                PasswordFileStep::new(config, name, means).map(Self::PasswordFile)
+                PasswordFileStep::new(config, name, means).map(|step| Self::PasswordFile(Box::new(step)))
+            }
+            StepConfig::Http(config) => {
+                HttpStep::new(config, name, means).map(|step| Self::Http(Box::new(step)))
+            }
+            StepConfig::Scram(config) => ScramStep::new(config, name).map(|step| Self::Scram(Box::new(step))),
+            StepConfig::Jwt(config) => {
+                JwtStep::new(config, name, means).map(|step| Self::Jwt(Box::new(step)))
             }
         }
     }
@@ -38,42 +53,55 @@ impl Step {
     pub(crate) async fn ask(&self, request: &Request) -> Outcome {
         match self {
             Self::PasswordFile(step) => step.ask(request).await,
+            Self::Http(step) => step.ask(request).await,
+            Self::Jwt(step) => step.ask(request).await,
+            Self::Scram(step) => step.ask(request),
         }
     }
 
     /// Goes on with what the client answered to a challenge.
-    pub(crate) async fn proceed(&self, dialogue: Dialogue, _: &Request, _: &[u8]) -> Outcome {
-        match dialogue {}
+    pub(crate) fn proceed(&self, dialogue: Dialogue, data: &[u8]) -> Outcome {
+        match (self, dialogue) {
+            (Self::Scram(step), Dialogue::Scram(exchange)) => step.proceed(exchange, data),
+            // A conversation that was begun with another chain.
+            _ => Outcome::wrong("this exchange was not begun here"),
+        }
     }
 
     /// Whether it takes part in an enhanced authentication of this method.
-    pub(crate) fn speaks(&self, _: &str) -> bool {
-        false
+    pub(crate) fn speaks(&self, method: &str) -> bool {
+        matches!(self, Self::Scram(_)) && method == scram::METHOD
     }
 
     /// Whether it has an opinion on clients without credentials.
     pub(crate) fn knows_anonymous(&self) -> bool {
-        false
+        matches!(self, Self::Http(step) if step.knows_anonymous())
     }
 
     /// Reads its files again; on failure it stays as it was.
     pub(crate) fn reload(&self) -> Result<(), String> {
         match self {
             Self::PasswordFile(step) => step.reload(),
+            Self::Http(step) => {
+                step.reload();
+                Ok(())
+            }
+            Self::Jwt(step) => step.reload(),
+            Self::Scram(step) => step.reload(),
         }
     }
 
     /// How many answers came from memory.
     pub(crate) fn cached(&self) -> u64 {
         match self {
-            Self::PasswordFile(_) => 0,
+            Self::PasswordFile(step) => step.cached(),
+            Self::Http(step) => step.cached(),
+            Self::Jwt(_) | Self::Scram(_) => 0,
         }
     }
 
     /// Whether its back end is not asked for a while.
     pub(crate) fn is_broken(&self) -> bool {
-        match self {
-            Self::PasswordFile(_) => false,
-        }
+        matches!(self, Self::Http(step) if step.is_broken())
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use pbkdf2::hmac::{Hmac, Mac as _};
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest as _, Sha256, Sha512};
 use subtle::ConstantTimeEq as _;
@@ -30,6 +31,8 @@ pub(super) enum Scheme {
     Pbkdf2 { iterations: u32 },
     /// `PBKDF2$sha512$` and `PBKDF2$sha256$`: the same as mosquitto-go-auth writes it.
     GoAuth { prf: Prf, iterations: u32 },
+    /// `$scram-sha-256$`: StoredKey and ServerKey of RFC 7677, one after the other.
+    ScramSha256 { iterations: u32 },
     /// `$argon2id$`, with the version of Argon2 that made it.
     Argon2id { version: Version, memory_kib: u32, passes: u32, lanes: u32 },
 }
@@ -50,6 +53,12 @@ pub enum NewHash {
         /// At least 1, at most [`NewHash::ITERATIONS_MAX`].
         iterations: u32,
     },
+    /// What SCRAM-SHA-256 needs to know of a password (RFC 7677), which verifies a plain one as well. No
+    /// Mosquitto can read it.
+    ScramSha256 {
+        /// At least [`NewHash::SCRAM_ITERATIONS`], at most [`NewHash::ITERATIONS_MAX`]: what the client computes.
+        iterations: u32,
+    },
     /// One round of salted SHA-512, for Mosquitto 1.6. Easily guessed by whoever gets hold of the file.
     Sha512,
 }
@@ -57,6 +66,8 @@ pub enum NewHash {
 impl NewHash {
     /// What Mosquitto 2.1 uses if it is not told otherwise.
     pub const ITERATIONS: u32 = 1000;
+    /// The least that RFC 7677 allows for SCRAM.
+    pub const SCRAM_ITERATIONS: u32 = 4096;
     /// So many take seconds.
     pub const ITERATIONS_MAX: u32 = 10_000_000;
 
@@ -66,6 +77,7 @@ impl NewHash {
             Self::Argon2id => 64,
             // Mosquitto 2.0 refuses any other length.
             Self::Pbkdf2Sha512 { .. } | Self::Sha512 => 12,
+            Self::ScramSha256 { .. } => 16,
         }
     }
 }
@@ -76,7 +88,7 @@ pub struct SaltLength;
 
 impl fmt::Display for SaltLength {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a salt has 12 or 64 bytes, for Argon2id from 8 to 64")
+        f.write_str("a salt has 12 or 64 bytes, for Argon2id and SCRAM from 8 to 64")
     }
 }
 
@@ -93,10 +105,14 @@ impl Hash {
             NewHash::Pbkdf2Sha512 { iterations } => {
                 Scheme::Pbkdf2 { iterations: iterations.clamp(1, NewHash::ITERATIONS_MAX) }
             }
+            NewHash::ScramSha256 { iterations } => {
+                let iterations = iterations.clamp(NewHash::SCRAM_ITERATIONS, NewHash::ITERATIONS_MAX);
+                Scheme::ScramSha256 { iterations }
+            }
             NewHash::Sha512 => Scheme::Sha512,
         };
         let is_readable = match kind {
-            NewHash::Argon2id => (8..=64).contains(&salt.len()),
+            NewHash::Argon2id | NewHash::ScramSha256 { .. } => (8..=64).contains(&salt.len()),
             NewHash::Pbkdf2Sha512 { .. } | NewHash::Sha512 => matches!(salt.len(), 12 | 64),
         };
         if !is_readable {
@@ -126,12 +142,21 @@ impl Hash {
         is_hashed & bool::from(digest.ct_eq(&self.digest))
     }
 
+    /// What an exchange by SCRAM-SHA-256 needs, if this is a hash for it.
+    pub fn scram(&self) -> Option<Scram<'_>> {
+        let Scheme::ScramSha256 { iterations } = self.scheme else { return None };
+        let (stored_key, server_key) = self.digest.split_at_checked(SCRAM_KEY_LEN)?;
+        Some(Scram { iterations, salt: &self.salt, stored_key, server_key })
+    }
+
     /// About how many microseconds of a core of today it takes to verify a password: what should be done
     /// elsewhere than on a thread that has other work.
     pub fn cost_us(&self) -> u64 {
         match self.scheme {
             Scheme::Sha512 => 1,
-            Scheme::Pbkdf2 { iterations } | Scheme::GoAuth { iterations, .. } => 1 + u64::from(iterations),
+            Scheme::Pbkdf2 { iterations }
+            | Scheme::GoAuth { iterations, .. }
+            | Scheme::ScramSha256 { iterations } => 1 + u64::from(iterations),
             Scheme::Argon2id { memory_kib, passes, .. } => 1 + u64::from(memory_kib) * u64::from(passes),
         }
     }
@@ -140,8 +165,27 @@ impl Hash {
     pub fn memory_bytes(&self) -> u64 {
         match self.scheme {
             Scheme::Argon2id { memory_kib, .. } => u64::from(memory_kib) * 1024,
-            Scheme::Sha512 | Scheme::Pbkdf2 { .. } | Scheme::GoAuth { .. } => 0,
+            Scheme::Sha512 | Scheme::Pbkdf2 { .. } | Scheme::GoAuth { .. } | Scheme::ScramSha256 { .. } => 0,
         }
+    }
+}
+
+/// What a server knows of a user who logs in by SCRAM-SHA-256 (RFC 5802, section 3).
+#[derive(Clone, Copy)]
+pub struct Scram<'a> {
+    /// How often the client hashes.
+    pub iterations: u32,
+    /// What it hashes the password with.
+    pub salt: &'a [u8],
+    /// What its proof is checked against.
+    pub stored_key: &'a [u8],
+    /// What the server proves itself with.
+    pub server_key: &'a [u8],
+}
+
+impl fmt::Debug for Scram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scram").field("iterations", &self.iterations).finish_non_exhaustive()
     }
 }
 
@@ -171,6 +215,7 @@ impl Scheme {
                 pbkdf2_hmac::<Sha256>(password, salt, iterations, digest);
                 true
             }
+            Self::ScramSha256 { iterations } => scram_keys(password, salt, iterations, digest),
             Self::Argon2id { version, memory_kib, passes, lanes } => {
                 let Ok(params) = Params::new(memory_kib, passes, lanes, Some(digest.len())) else {
                     return false;
@@ -181,6 +226,31 @@ impl Scheme {
         }
     }
 }
+
+/// StoredKey and ServerKey. False if there is no room for exactly these.
+fn scram_keys(password: &[u8], salt: &[u8], iterations: u32, digest: &mut [u8]) -> bool {
+    let mut salted = Zeroizing::new([0; SCRAM_KEY_LEN]);
+    pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut *salted);
+    let (Some(client), Some(server)) = (keyed(&*salted, b"Client Key"), keyed(&*salted, b"Server Key"))
+    else {
+        return false;
+    };
+    let Some((stored_key, server_key)) = digest.split_at_mut_checked(SCRAM_KEY_LEN) else { return false };
+    if server_key.len() != SCRAM_KEY_LEN {
+        return false;
+    }
+    stored_key.copy_from_slice(&Sha256::digest(client));
+    server_key.copy_from_slice(&server);
+    true
+}
+
+fn keyed(key: &[u8], text: &[u8]) -> Option<[u8; SCRAM_KEY_LEN]> {
+    let hmac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    Some(hmac.chain_update(text).finalize().into_bytes().into())
+}
+
+/// Bytes of each of the two keys.
+const SCRAM_KEY_LEN: usize = 32;
 
 /// Bytes of a new digest, and of every one that Mosquitto makes.
 pub(super) const DIGEST_LEN: usize = 64;

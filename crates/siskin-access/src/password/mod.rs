@@ -18,7 +18,7 @@ use hashbrown::HashMap;
 use zeroize::Zeroizing;
 
 pub use edit::{Change, Failed, hash_plain, remove, set};
-pub use hash::{Hash, NewHash, SaltLength};
+pub use hash::{Hash, NewHash, SaltLength, Scram};
 
 use crate::lines::{column, is_space, lines, offset};
 use crate::{Mistake, Problem};
@@ -84,6 +84,11 @@ impl PasswordFile {
     /// [`Attempt::cost_us`] says.
     pub fn verify(&self, name: &str, password: &[u8]) -> bool {
         self.attempt(name).verify(password)
+    }
+
+    /// All users, in no order.
+    pub fn users(&self) -> impl Iterator<Item = (&str, &Hash)> {
+        self.users.iter().map(|(name, index)| (&**name, &*self.hashes[*index]))
     }
 
     /// How many users there are.

@@ -5,6 +5,9 @@ use super::{Change, Failed, Hash, NewHash, PasswordFile, hash_plain, remove, set
 /// All for the password `secret`.
 const OTHERS: [&str; 7] = [SIX, SEVEN, SEVEN_LONG_SALT, ARGON2, ARGON2_OLD, GO_AUTH, GO_AUTH_256];
 
+/// For the user and password of RFC 7677, `user` and `pencil`; computed with Python's hashlib and hmac.
+const SCRAM: &str = "$scram-sha-256$4096$W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=$wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=";
+
 // Written by mosquitto_passwd 2.0.11.
 const SIX: &str = "$6$XVwWYOqFYcwQ7yX+$9eThkNkwjFVsywzmH1pc/DD177NB0oagQ10aJn6ydFFq7ojXgQlMCaOIgQymDAjtfT4GjHiPOguq7I/iciNlbA==";
 const SEVEN: &str = "$7$101$mFNGEb6XB3vcqGG/$QygdNBpOBw3K2Wb+5nOydo+nEZksNl+5lZ6NKN014vi4zhoYzAxDw+cwXUh7BnGECICDyyi8Zw1xI+zpQzkBsA==";
@@ -51,6 +54,37 @@ fn new_hashes_of_each_kind_come_back_from_their_text() {
 }
 
 #[test]
+fn a_scram_hash_verifies_its_password_and_gives_the_keys() {
+    let hash = Hash::decode(SCRAM).unwrap();
+    assert!(hash.verify(b"pencil") && !hash.verify(b"Pencil"));
+    assert_eq!(hash.encode(), SCRAM);
+    let scram = hash.scram().unwrap();
+    assert_eq!((scram.iterations, scram.salt.len()), (4096, 16));
+    assert_eq!((scram.stored_key.len(), scram.server_key.len()), (32, 32));
+    let same = Hash::create(NewHash::ScramSha256 { iterations: 1 }, b"pencil", scram.salt).unwrap();
+    assert_eq!(same.encode(), SCRAM, "fewer iterations than the RFC allows are not to be had");
+    assert!(Hash::decode(SIX).unwrap().scram().is_none());
+}
+
+#[test]
+fn what_is_wrong_with_a_scram_hash_is_said() {
+    let cases = [
+        (
+            "$scram-sha-256$0$AAECAwQFBgcICQoLDA0ODw==$a$a",
+            "1:18: the iteration count of the hash must be a number from 1 to 10000000",
+        ),
+        (
+            "$scram-sha-256$4096$AAECAwQFBgcICQoLDA0ODw==$AAEC$a",
+            "1:48: the stored key of the hash has 3 bytes, not 32",
+        ),
+        ("$scram-sha-256$4096$AAECAwQFBgcICQoLDA0ODw==", "1:47: the stored key of the hash is missing"),
+    ];
+    for (hash, text) in cases {
+        assert_eq!(mistakes(format!("u:{hash}")), [text], "{hash}");
+    }
+}
+
+#[test]
 fn a_file_is_read_as_mosquitto_reads_it() {
     let text =
         format!("# {SIX}\r\n\r\n  \nbob:{SEVEN}\r\n the boss \t: {SIX} \r\nnobody\nal::{SEVEN}:ignored:too");
@@ -75,7 +109,7 @@ fn every_mistake_is_named_with_its_place_and_without_any_secret() {
         "1:5: this is no hash but looks like the password itself; `siskin passwd -U FILE` hashes it",
         "2:1: the user name is missing",
         "3:4: the password's hash is missing",
-        "4:4: a kind of hash that is not known: $7$, $6$, $argon2id$, PBKDF2$sha512$ or PBKDF2$sha256$",
+        "4:4: a kind of hash that is not known: $7$, $6$, $argon2id$, $scram-sha-256$, PBKDF2$sha512$ or PBKDF2$sha256$",
         "6:1: user `bob` is in line 5 already",
         "7:7: the iteration count of the hash must be a number from 1 to 10000000",
         "8:11: the salt of the hash is not Base64",

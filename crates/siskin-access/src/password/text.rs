@@ -4,6 +4,7 @@
 //! $6$SALT$DIGEST                              SHA-512, Mosquitto 1
 //! $7$ITERATIONS$SALT$DIGEST                   PBKDF2-HMAC-SHA-512, Mosquitto 2.0
 //! $argon2id$v=19$m=47104,t=1,p=1$SALT$DIGEST  Argon2id, Mosquitto 2.1; Base64 without padding
+//! $scram-sha-256$ITERATIONS$SALT$STOREDKEY$SERVERKEY   SCRAM-SHA-256, ours alone
 //! PBKDF2$sha512$ITERATIONS$SALT$DIGEST        PBKDF2, mosquitto-go-auth; also sha256
 //! ```
 
@@ -30,6 +31,7 @@ pub(super) fn decode(text: &str) -> Result<Hash, Wrong> {
                     mosquitto(Scheme::Pbkdf2 { iterations }, parts)
                 }
                 "argon2id" => argon2id(parts),
+                "scram-sha-256" => scram_sha_256(parts),
                 _ => Err((0, Problem::UnknownHash)),
             }
         }
@@ -52,6 +54,11 @@ pub(super) fn encode(hash: &Hash) -> String {
                 Prf::Sha512 => "sha512",
             };
             format!("PBKDF2${prf}${iterations}${salt}${digest}")
+        }
+        Scheme::ScramSha256 { iterations } => {
+            let (stored, server) = hash.digest.split_at(hash.digest.len() / 2);
+            let (stored, server) = (Base64::encode_string(stored), Base64::encode_string(server));
+            format!("$scram-sha-256${iterations}${salt}${stored}${server}")
         }
         Scheme::Argon2id { version, memory_kib, passes, lanes } => {
             let salt = Base64Unpadded::encode_string(&hash.salt);
@@ -78,6 +85,14 @@ fn go_auth(mut parts: Parts<'_>) -> Result<Hash, Wrong> {
     let salt = parts.padded("salt", |bytes| (1..=1024).contains(&bytes), "1 to 1024")?;
     let digest = parts.padded("digest", |bytes| (16..=1024).contains(&bytes), "16 to 1024")?;
     Ok(Hash { scheme: Scheme::GoAuth { prf, iterations }, salt, digest: Zeroizing::new(digest) })
+}
+
+fn scram_sha_256(mut parts: Parts<'_>) -> Result<Hash, Wrong> {
+    let iterations = parts.number("iteration count", 1, NewHash::ITERATIONS_MAX)?;
+    let salt = parts.padded("salt", |bytes| (8..=1024).contains(&bytes), "8 to 1024")?;
+    let mut digest = Zeroizing::new(parts.padded("stored key", |bytes| bytes == 32, "32")?);
+    digest.extend_from_slice(&Zeroizing::new(parts.padded("server key", |bytes| bytes == 32, "32")?));
+    Ok(Hash { scheme: Scheme::ScramSha256 { iterations }, salt, digest })
 }
 
 fn argon2id(mut parts: Parts<'_>) -> Result<Hash, Wrong> {

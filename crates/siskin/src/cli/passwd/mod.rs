@@ -34,11 +34,12 @@ pub(crate) struct Args {
     #[arg(short = 'D', conflicts_with = "update")]
     delete: bool,
 
-    /// How to hash: argon2id (not read by Mosquitto 2.0), sha512-pbkdf2, sha512 (for Mosquitto 1.6)
+    /// How to hash: argon2id (not read by Mosquitto 2.0), sha512-pbkdf2, sha512 (for Mosquitto 1.6),
+    /// scram-sha-256 (for enhanced authentication; not read by Mosquitto)
     #[arg(short = 'H', value_name = "HASH", default_value = "argon2id", hide_default_value = true)]
     hash: Kind,
 
-    /// Iterations of sha512-pbkdf2 [default: 1000]
+    /// Iterations of sha512-pbkdf2 [default: 1000] or scram-sha-256 [default and least: 4096]
     #[arg(short = 'I', value_name = "N", value_parser = clap::value_parser!(u32).range(1..=NewHash::ITERATIONS_MAX as i64))]
     iterations: Option<u32>,
 
@@ -60,6 +61,8 @@ enum Kind {
     Sha512Pbkdf2,
     #[value(name = "sha512")]
     Sha512,
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
 }
 
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -96,6 +99,9 @@ fn execute(args: &Args) -> Result<String, Failure> {
             NewHash::Pbkdf2Sha512 { iterations: args.iterations.unwrap_or(NewHash::ITERATIONS) }
         }
         Kind::Sha512 => NewHash::Sha512,
+        Kind::ScramSha256 => {
+            NewHash::ScramSha256 { iterations: args.iterations.unwrap_or(NewHash::SCRAM_ITERATIONS) }
+        }
     };
     let words: Vec<&OsString> = args.words.iter().collect();
     match (args.update, args.delete, args.batch, &words[..]) {
