@@ -12,7 +12,7 @@ use crate::hash::{HashMap, hasher};
 use crate::message::{Message, Parts, Publisher};
 use crate::recorder::What;
 use crate::router::Subscriber;
-use crate::session::{Body, Delivery, Extra, Lasting, Pass, Reference, Session, StoredWill};
+use crate::session::{Body, Delivery, Extra, Kept, Lasting, Pass, Reference, Session, StoredWill};
 use crate::shared::Shared;
 use crate::store::record::{
     MessageRecord, Progress, RETAINED, Record, SessionRecord, WillRecord, write_node,
@@ -62,6 +62,8 @@ struct Former {
     subscriptions: Vec<Subscription>,
     deliveries: Vec<(RecordId, Delivery, Progress)>,
     received: Vec<(PacketId, RecordId)>,
+    /// Feeds with the subscriptions they belong to, and how far they had come.
+    feeds: Vec<(RecordId, RecordId, String)>,
     will: Option<FormerWill>,
 }
 
@@ -122,6 +124,9 @@ impl Recovered {
             }
             Ok(Record::Received { session, packet_id }) => {
                 self.former(session).received.push((packet_id, live.id));
+            }
+            Ok(Record::Feed(feed)) => {
+                self.former(feed.session).feeds.push((live.id, feed.subscription, feed.after.to_owned()));
             }
             Ok(Record::Will(will)) => self.add_will(live.id, &will),
             Ok(Record::Message(message)) => self.add_message(live.id, &message, live.held),
@@ -229,7 +234,8 @@ impl Former {
         let head = self.head.iter().map(|head| head.record);
         let subscriptions = self.subscriptions.iter().map(|subscription| subscription.record);
         let received = self.received.iter().map(|(_, record)| *record);
-        for record in head.chain(subscriptions).chain(received) {
+        let feeds = self.feeds.iter().map(|(record, ..)| *record);
+        for record in head.chain(subscriptions).chain(received).chain(feeds) {
             turn.durable.batch().release(record, 0);
         }
         self.deliveries.sort_by_key(|(record, ..)| *record);
@@ -252,7 +258,7 @@ impl Former {
 impl Worker {
     /// Takes in a session as it was.
     fn resume(&mut self, former: Former, now: Now) {
-        let Former { head, subscriptions, mut deliveries, received, will } = former;
+        let Former { head, mut subscriptions, mut deliveries, received, mut feeds, will } = former;
         let Some(head) = head else { return };
         let key = self.sessions.next_key();
         let mut session = Session::new(key, Arc::clone(&head.client_id), head.version, &self.hasher);
@@ -265,6 +271,19 @@ impl Worker {
             self.shared.readers.set(key, Some(permissions));
         }
         let mut lasting = Lasting::new(head.record);
+        feeds.sort_unstable_by_key(|(record, ..)| *record);
+        subscriptions.sort_unstable_by_key(|subscription| subscription.record);
+        for (feed, subscription, after) in feeds {
+            let found = subscriptions.binary_search_by_key(&subscription, |known| known.record);
+            let Some(found) = found.ok().map(|at| &subscriptions[at]) else {
+                self.turn.durable.batch().release(feed, 0);
+                continue;
+            };
+            let kept = Kept { session: head.record, subscription, feed };
+            let after = Some(after).filter(|after| !after.is_empty());
+            let (filter, id) = (Arc::clone(&found.filter), found.id.map(NonZeroU32::get));
+            session.feeds.resume(filter, found.options, id, Some(kept), after);
+        }
         for subscription in subscriptions {
             self.resubscribe(&mut session, subscription);
         }

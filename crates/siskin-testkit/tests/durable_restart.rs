@@ -557,3 +557,74 @@ fn who_has_the_id_of_a_session_that_has_just_ended_is_let_in_when_its_end_is_saf
         }
     }
 }
+
+#[test]
+fn retained_messages_that_a_new_subscription_is_still_due_come_after_the_crash_each_once() {
+    for version in VERSIONS {
+        for (before, after) in [(1, 1), (1, 2), (2, 1)] {
+            let limits = Limits { sys_interval_s: 0, inflight_max: 4, ..Limits::default() };
+            let broker = Broker::with(before, limits);
+            let publisher = broker.client(version, "p");
+            for number in 0..50 {
+                assert!(!publisher.retain(&format!("r/{number:02}"), b"x", QOS_2).is_error());
+            }
+            let client = lasting(&broker, version, "c", "r/+", QOS_2);
+            let begun = client.receive_publishes();
+            assert_eq!(begun.len(), 4);
+            client.acknowledge(&begun[0]);
+            let mut topics: Vec<_> = begun.into_iter().take(1).map(|delivered| delivered.topic).collect();
+            // One that is replaced meanwhile comes as it is now.
+            publisher.retain("r/40", b"y", QOS_2);
+            broker.crash_to(after, 0);
+            let (client, _) = broker.persistent(version, "c");
+            while let Some(received) = client.try_receive() {
+                let delivered = received.publish();
+                client.acknowledge(&delivered);
+                topics.push(delivered.topic);
+            }
+            // The new one was delivered as any message too.
+            assert_eq!(topics.iter().filter(|topic| *topic == "r/40").count(), 2);
+            topics.sort_unstable();
+            topics.dedup();
+            assert_eq!(topics.len(), 50);
+            assert_eq!(broker.store().leftovers().len(), 50);
+            // Nothing is due any more.
+            broker.crash(0);
+            let (client, _) = broker.persistent(version, "c");
+            client.expect_nothing();
+        }
+    }
+}
+
+#[test]
+fn a_subscription_that_ends_or_begins_anew_leaves_nothing_of_its_retained_messages_behind() {
+    let limits = Limits { sys_interval_s: 0, inflight_max: 2, ..Limits::default() };
+    for ends in [false, true] {
+        let broker = Broker::with(1, limits.clone());
+        let publisher = broker.client(Version::V5, "p");
+        (0..20).for_each(|number| _ = publisher.retain(&format!("r/{number}"), b"x", QOS_1));
+        let client = lasting(&broker, Version::V5, "c", "r/+", QOS_1);
+        assert_eq!(client.receive_publishes().len(), 2);
+        if ends {
+            client.unsubscribe("r/+");
+        } else {
+            client.subscribe("r/+", QOS_1);
+        }
+        broker.crash(0);
+        let (client, _) = broker.persistent(Version::V5, "c");
+        let mut count = 0;
+        while let Some(received) = client.try_receive() {
+            client.acknowledge(&received.publish());
+            count += 1;
+        }
+        assert_eq!(count, if ends { 2 } else { 22 });
+        client.unsubscribe("r/+");
+        assert_eq!(broker.store().leftovers().len(), 20);
+        let (client, _) = broker.persistent(Version::V5, "other");
+        client.subscribe("r/+", QOS_1);
+        client.disconnect();
+        // A session that ends takes all of it along.
+        broker.client(Version::V5, "other");
+        assert_eq!(broker.store().leftovers().len(), 20);
+    }
+}

@@ -7,12 +7,14 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, RwLock};
 
-use siskin_proto::{Qos, TopicFilter};
+use siskin_proto::{Qos, SubscriptionOptions, TopicFilter};
 
 use super::{Body, Connection, Delivery, Extra, Reference, Session};
 use crate::frames::Offered;
 use crate::message::Message;
 use crate::retained::{Page, Retained};
+use crate::store::RecordId;
+use crate::store::record::{FeedRecord, write_feed};
 use crate::time::Now;
 use crate::turn::Turn;
 
@@ -32,12 +34,41 @@ struct Feed {
     subscription_id: Option<u32>,
     /// The last topic that was sent.
     after: Option<String>,
+    /// What says so in the store, for a session that lasts.
+    kept: Option<Kept>,
+}
+
+/// The records of a feed and of what it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) session: RecordId,
+    pub(crate) subscription: RecordId,
+    pub(crate) feed: RecordId,
 }
 
 impl Feeds {
     /// The subscription to `filter` is to get its retained messages, from the first. It has no feed yet.
-    pub(crate) fn start(&mut self, filter: Arc<str>, qos: Qos, no_local: bool, subscription_id: Option<u32>) {
-        self.feeds.push_back(Feed { filter, qos, no_local, subscription_id, after: None });
+    pub(crate) fn start(
+        &mut self,
+        filter: Arc<str>,
+        options: SubscriptionOptions,
+        subscription_id: Option<u32>,
+        kept: Option<Kept>,
+    ) {
+        self.resume(filter, options, subscription_id, kept, None);
+    }
+
+    /// The same, but from the topic behind `after`.
+    pub(crate) fn resume(
+        &mut self,
+        filter: Arc<str>,
+        options: SubscriptionOptions,
+        subscription_id: Option<u32>,
+        kept: Option<Kept>,
+        after: Option<String>,
+    ) {
+        let SubscriptionOptions { qos, no_local, .. } = options;
+        self.feeds.push_back(Feed { filter, qos, no_local, subscription_id, after, kept });
     }
 
     /// The subscription to `filter` has other options: what it is still owed goes by them.
@@ -47,13 +78,28 @@ impl Feeds {
         }
     }
 
-    /// The subscription to `filter` ended.
-    pub(crate) fn stop(&mut self, filter: &str) {
-        self.feeds.retain(|feed| &*feed.filter != filter);
+    /// The subscription to `filter` ended, or begins anew; the record of its feed is to be released.
+    pub(crate) fn stop(&mut self, filter: &str) -> Option<RecordId> {
+        let at = self.feeds.iter().position(|feed| &*feed.filter == filter)?;
+        self.feeds.remove(at)?.kept.map(|kept| kept.feed)
+    }
+
+    /// The records of all feeds.
+    pub(crate) fn records(&self) -> impl Iterator<Item = RecordId> {
+        self.feeds.iter().filter_map(|feed| Some(feed.kept?.feed))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.feeds.is_empty()
+    }
+}
+
+impl Feed {
+    /// Puts how far it has come: together with the records of what was sent.
+    fn keep(&self, turn: &mut Turn) {
+        let Some(Kept { session, subscription, feed }) = self.kept else { return };
+        let record = FeedRecord { session, subscription, after: self.after.as_deref().unwrap_or_default() };
+        turn.durable.batch().put(feed, 1, |out| write_feed(out, &record));
     }
 }
 
@@ -92,7 +138,10 @@ impl Session {
             let is_over = next.is_none();
             if let Some(next) = next {
                 feed.after = Some(next);
+                feed.keep(turn);
                 self.feeds.feeds.push_front(feed);
+            } else if let Some(kept) = feed.kept {
+                turn.durable.batch().release(kept.feed, 0);
             }
             if has_sent || is_over {
                 return true;

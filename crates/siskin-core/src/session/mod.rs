@@ -24,7 +24,7 @@ use crate::time::Now;
 use crate::timer::Due;
 
 pub(crate) use connection::Connection;
-pub(crate) use feed::Feeds;
+pub(crate) use feed::{Feeds, Kept};
 pub use key::SessionKey;
 pub(crate) use lasting::Lasting;
 pub(crate) use outbox::Grant;

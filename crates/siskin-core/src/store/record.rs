@@ -11,6 +11,7 @@
 //! received      0x05  session  packet id
 //! will          0x06  flags u8  session (0: none that lasts)  client id  [user name]  delay_s  [expiry_s]
 //!                     due (0: the client is connected; else as since)  topic  properties  payload: all that is left
+//! feed          0x07  session  subscription  the last topic that was sent (none: nothing was)
 //! ```
 //!
 //! Texts and properties have their length before them, but for the last in a record. Numbers without a type are
@@ -55,6 +56,8 @@ pub enum Record<'a> {
     },
     /// A will that is in force.
     Will(WillRecord<'a>),
+    /// Retained messages that are still due to a subscription.
+    Feed(FeedRecord<'a>),
 }
 
 /// A session.
@@ -83,6 +86,17 @@ pub struct SubscriptionRecord<'a> {
     pub id: Option<NonZeroU32>,
     /// The whole filter.
     pub filter: &'a str,
+}
+
+/// How far a subscription has come in the retained messages that are due to it.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedRecord<'a> {
+    /// Whose it is.
+    pub session: RecordId,
+    /// The subscription.
+    pub subscription: RecordId,
+    /// The last topic that was sent; empty if nothing was.
+    pub after: &'a str,
 }
 
 /// A message.
@@ -190,6 +204,11 @@ impl<'a> Record<'a> {
                 packet_id: PacketId::new(reader.u32()?.try_into().map_err(|_| Damaged)?).ok_or(Damaged)?,
             },
             WILL => Self::Will(reader.will()?),
+            FEED => Self::Feed(FeedRecord {
+                session: reader.id()?,
+                subscription: reader.id()?,
+                after: reader.rest_as_text()?,
+            }),
             _ => return Err(Damaged),
         };
         match (&record, reader.0) {
@@ -297,6 +316,14 @@ pub fn write_will(out: &mut Vec<u8>, will: &WillRecord<'_>) {
     out.extend_from_slice(will.payload);
 }
 
+/// Appends the record of a feed.
+pub fn write_feed(out: &mut Vec<u8>, feed: &FeedRecord<'_>) {
+    out.push(FEED);
+    write_varint(out, feed.session.get());
+    write_varint(out, feed.subscription.get());
+    out.extend_from_slice(feed.after.as_bytes());
+}
+
 /// What a record says, in a line for a person. Payloads are not shown, only how long they are.
 pub fn describe(body: &[u8]) -> String {
     match Record::decode(body) {
@@ -346,6 +373,12 @@ impl fmt::Display for Record<'_> {
                 let WillRecord { client_id, topic, delay_s, payload, .. } = will;
                 write!(f, "will of {client_id:?} on {topic:?}, delay {delay_s} s, {} bytes", payload.len())?;
                 will.due_at.map_or(Ok(()), |at| write!(f, ", due at {} ms", at.as_millis()))
+            }
+            Self::Feed(FeedRecord { session, subscription, after }) => {
+                write!(
+                    f,
+                    "retained messages for subscription {subscription:?} of {session:?}, after {after:?}"
+                )
             }
         }
     }
@@ -538,6 +571,7 @@ const SUBSCRIPTION: u8 = 3;
 const MESSAGE: u8 = 4;
 const RECEIVED: u8 = 5;
 const WILL: u8 = 6;
+const FEED: u8 = 7;
 
 const RETAIN: u8 = 0b0000_0100;
 const IS_RETAINED: u8 = 0b0000_1000;

@@ -238,6 +238,7 @@ impl Worker {
         for (record, reference) in lasting.released.values() {
             batch.release(*record, *reference);
         }
+        session.feeds.records().for_each(|feed| batch.release(feed, 0));
         batch.release(lasting.record, 0);
         self.shared.lasting.remove(session.key);
     }

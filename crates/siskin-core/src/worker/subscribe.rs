@@ -16,8 +16,8 @@ use crate::durable::Then;
 use crate::event::Event;
 use crate::recorder::What;
 use crate::router::Subscriber;
-use crate::session::SessionKey;
-use crate::store::record::{self, SubscriptionRecord};
+use crate::session::{Kept, SessionKey};
+use crate::store::record::{self, FeedRecord, SubscriptionRecord};
 use crate::time::Now;
 
 impl Worker {
@@ -197,10 +197,20 @@ impl Worker {
             RetainHandling::DoNotSend => false,      // [MQTT5 3.3.1-11]
         };
         if wants_retained && filter.share().is_none() {
-            if !is_new {
-                session.feeds.stop(&text);
+            let former = session.feeds.stop(&text);
+            let durable = &mut self.turn.durable;
+            // What is sent at QoS 0 is not kept, nor is what is still to be sent.
+            let lasting = session.lasting.as_deref().filter(|_| options.qos > Qos::AtMostOnce);
+            let kept = lasting.zip(record).map(|(lasting, subscription)| {
+                let (session, feed) = (lasting.record, durable.next_id());
+                let begun = FeedRecord { session, subscription, after: "" };
+                durable.batch().put(feed, 1, |out| record::write_feed(out, &begun));
+                Kept { session, subscription, feed }
+            });
+            if let Some(former) = former {
+                durable.batch().release(former, 0);
             }
-            session.feeds.start(text, options.qos, options.no_local, id.map(NonZeroU32::get));
+            session.feeds.start(text, options, id.map(NonZeroU32::get), kept);
         } else if !is_new {
             // [MQTT5 3.8.4-3] [MQTT5 3.8.4-8]
             session.feeds.change(&text, options.qos, options.no_local, id.map(NonZeroU32::get));
@@ -235,7 +245,9 @@ impl Worker {
             if filter.share().is_some() {
                 session.shared -= 1;
             }
-            session.feeds.stop(filter.as_str());
+            if let Some(feed) = session.feeds.stop(filter.as_str()) {
+                self.turn.durable.batch().release(feed, 0);
+            }
             self.shared.router.unsubscribe(*filter, key);
             reasons.push(Reason::Success);
         }

@@ -18,6 +18,7 @@ fn encode(record: &Record<'_>) -> Vec<u8> {
         }
         Record::Received { session, packet_id } => write_received(&mut out, *session, *packet_id),
         Record::Will(will) => write_will(&mut out, will),
+        Record::Feed(feed) => write_feed(&mut out, feed),
     }
     out
 }
@@ -139,6 +140,11 @@ proptest! {
     ) {
         check(&Record::Node { seed });
         check(&Record::Received { session, packet_id });
+    }
+
+    #[test]
+    fn feeds_come_back_as_they_were(session in ids(), subscription in ids(), after in "\\PC{0,200}") {
+        check(&Record::Feed(FeedRecord { session, subscription, after: &after }));
     }
 
     #[test]
