@@ -11,7 +11,7 @@ use crate::durable::{Promise, Then};
 use crate::event::Dropped;
 use crate::explain::Waits;
 use crate::frames::{self, Cover, Naming, Offered};
-use crate::message::Parts;
+use crate::message::{Message, Parts};
 use crate::retained::Retained;
 use crate::store::record::Progress;
 use crate::time::Now;
@@ -131,7 +131,7 @@ impl Session {
         turn.count_stored(&delivery);
         for lost in self.queue.push(delivery, &turn.limits) {
             turn.release(&lost);
-            let (trace, why) = (lost.message().and_then(|message| message.trace()), Dropped::QueueFull);
+            let (trace, why) = (lost.message().and_then(Message::trace), Dropped::QueueFull);
             self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
             let topic = lost.message().map_or(ON_DISK, |message| message.topic());
             turn.dropped(&mut self.diary, &self.client_id, topic, Dropped::QueueFull, now);
