@@ -203,7 +203,7 @@ fn arm(broker: &Broker, filter: Option<&str>, client_id: Option<&str>, messages_
 }
 
 fn traced(broker: &Broker) -> Vec<Traced> {
-    broker.ask(|worker| worker.take_trace()).concat()
+    broker.ask(siskin_core::Worker::take_trace).concat()
 }
 
 /// The stations in sentences, without their times, and those of one moment in the order of their words.
@@ -297,7 +297,7 @@ fn a_trace_follows_no_more_messages_than_it_was_told_and_none_of_an_earlier_one(
     arm(&broker, Some("other"), None, 2);
     subscriber.receive_publishes().iter().for_each(|delivered| subscriber.acknowledge(delivered));
     assert!(stations(&broker).is_empty());
-    broker.ask(|worker| worker.disarm_trace());
+    broker.ask(siskin_core::Worker::disarm_trace);
     publisher.publish("other", b"x", QOS_1);
     assert!(stations(&broker).is_empty());
 }

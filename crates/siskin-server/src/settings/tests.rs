@@ -225,7 +225,7 @@ mode = "0660"
     let tls = web.tls.as_ref().unwrap();
     assert_eq!((tls.certificates.len(), tls.crl.len(), web.connections_max), (2, 1, 10));
     assert_eq!(web.versions, [siskin_proto::Version::V3_1_1, siskin_proto::Version::V5]);
-    assert_eq!(web.mount_point.as_ref().map(|mount| mount.as_str()), Some("plant/7/"));
+    assert_eq!(web.mount_point.as_ref().map(siskin_core::MountPoint::as_str), Some("plant/7/"));
     assert_eq!(unix.place, Place::Unix { path: "/run/\"siskin\".sock".into(), mode: Some(0o660) });
 }
 

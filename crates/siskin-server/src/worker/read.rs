@@ -76,10 +76,10 @@ impl Worker {
         let peer = connection.peer;
         match (&connection.phase, end) {
             (Phase::Opening | Phase::Identifying(_), End::Closed) => {
-                tracing::debug!(%peer, "gone before a CONNECT")
+                tracing::debug!(%peer, "gone before a CONNECT");
             }
             (Phase::Opening | Phase::Identifying(_), End::Failed(problem)) => {
-                self.turn_away(index, None, &problem)
+                self.turn_away(index, None, &problem);
             }
             (Phase::Open(key), end) => {
                 let cause = match end {
