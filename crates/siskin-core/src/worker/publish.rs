@@ -329,7 +329,14 @@ impl Worker {
     }
 
     /// Finds another member for what a group's member left behind; with none, it is lost with the group.
+    #[inline]
     pub(crate) fn place_orphans(&mut self, now: Now) {
+        if !self.turn.orphans.is_empty() {
+            self.place_some_orphans(now);
+        }
+    }
+
+    fn place_some_orphans(&mut self, now: Now) {
         for round in 0..ORPHAN_ROUNDS {
             if self.turn.orphans.is_empty() {
                 return;
