@@ -11,18 +11,22 @@ pub(crate) struct Log(Box<[u8]>);
 impl Log {
     /// Adds `entry`, or joins it to one that stands for both; the oldest make room.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) {
+        self.push_by(entry, &mut Vec::new());
+    }
+
+    /// The same with room to work in, so that nothing is allocated but what stays.
+    pub(super) fn push_by(&mut self, entry: &Entry<'_>, scratch: &mut Vec<u8>) {
+        scratch.clear();
         if let Some((start, len, joined)) = self.joined(entry) {
-            let mut added = Vec::with_capacity(len + 8);
-            bytes::encode(&joined, &mut added);
+            bytes::encode(&joined, scratch);
             let mut all = std::mem::take(&mut self.0).into_vec();
-            all.splice(start..start + len, added);
+            all.splice(start..start + len, scratch.iter().copied());
             self.0 = all.into_boxed_slice();
         } else {
+            bytes::encode(entry, scratch);
             let mut all = std::mem::take(&mut self.0).into_vec();
-            let mut added = Vec::with_capacity(bytes::ENTRY_BYTES_MAX);
-            bytes::encode(entry, &mut added);
-            all.reserve_exact(added.len());
-            all.extend_from_slice(&added);
+            all.reserve_exact(scratch.len());
+            all.extend_from_slice(scratch);
             self.0 = all.into_boxed_slice();
         }
         self.shrink();

@@ -38,11 +38,12 @@ use crate::time::Now;
 pub(crate) struct Recorder {
     pub(crate) is_on: bool,
     pub(crate) recent: recent::Ring,
+    scratch: Vec<u8>,
 }
 
 impl Recorder {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { is_on: limits.recorder_enabled, recent: recent::Ring::default() }
+        Self { is_on: limits.recorder_enabled, recent: recent::Ring::default(), scratch: Vec::new() }
     }
 
     /// Writes `what` down among the latest events, and into `log`.
@@ -58,6 +59,6 @@ impl Recorder {
         if !entry.what.is_routine() {
             self.recent.push(client_id, entry);
         }
-        log.push(entry);
+        log.push_by(entry, &mut self.scratch);
     }
 }

@@ -33,8 +33,6 @@ pub(crate) struct Connection {
     pub(crate) problem_information: bool,
     /// Bytes of the largest packet the client takes. [MQTT5 3.1.2-24]
     pub(crate) packet_size_max: u32,
-    /// How long the client may be silent, 0 for ever.
-    pub(crate) silence_ms_max: u64,
     pub(crate) received_at: Now,
     pub(crate) since: Now,
     pub(crate) bytes_received: u64,

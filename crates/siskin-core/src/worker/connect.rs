@@ -8,7 +8,6 @@ use siskin_proto::{
     Reason, TopicName, Version, decode_connect,
 };
 
-use super::Worker;
 use super::end::{keep_session, keep_will};
 use super::publish::{is_reserved, is_too_deep};
 use crate::access::{Identity, Standing};
@@ -303,7 +302,7 @@ impl Worker {
         let Opening { took_over, session_present, must_wait } = opening;
         let &Caller { connection: number, origin, mount_point, .. } = caller;
         let limits = &self.turn.limits;
-        let silence_ms_max = u64::from(terms.keep_alive_s) * u64::from(limits.keep_alive_percent) * 10;
+        let silence_ms_max = silence_ms_max(terms.keep_alive_s, limits);
         let properties = &connect.properties;
         let outbound = properties.topic_alias_maximum().unwrap_or(0).min(limits.topic_alias_max_out);
         // 3.x has no Receive Maximum: all ids may be open. [MQTT5 4.9.0-1]
@@ -327,7 +326,6 @@ impl Worker {
             asked_to_last: properties.session_expiry_interval().unwrap_or(0) > 0,
             problem_information: properties.request_problem_information().unwrap_or(true),
             packet_size_max: terms.packet_size_max,
-            silence_ms_max,
             received_at: now,
             since: now,
             bytes_received: 0,

@@ -24,6 +24,7 @@ use crate::cause::{Cause, Violation};
 use crate::durable::Durable;
 use crate::event::Event;
 use crate::hash::{Hasher, hasher};
+use crate::limits::Limits;
 use crate::message::Publisher;
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
@@ -292,7 +293,7 @@ impl Worker {
         match timer {
             Timer::KeepAlive => {
                 let Some(connection) = session.connection.as_deref() else { return };
-                let allowed_ms = connection.silence_ms_max;
+                let allowed_ms = silence_ms_max(connection.keep_alive_s, &self.turn.limits);
                 let until = connection.received_at.plus_ms(allowed_ms);
                 // Who is not read for what is promised to it may well have sent something.
                 let until = if self.is_ahead(key) { now.plus_ms(allowed_ms) } else { until };
@@ -379,6 +380,11 @@ impl Worker {
         self.end(key, Cause::SlowReader, now);
         Err(Ended)
     }
+}
+
+/// How long a client with this keep alive may be silent; 0 for ever.
+pub(super) fn silence_ms_max(keep_alive_s: u16, limits: &Limits) -> u64 {
+    u64::from(keep_alive_s) * u64::from(limits.keep_alive_percent) * 10
 }
 
 /// Bytes of answers held for a client that does not read them, beyond its bound for messages.
