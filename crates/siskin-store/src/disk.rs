@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
@@ -81,7 +81,12 @@ impl Device for Disk {
     }
 
     fn open(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(self.writable).open(self.path.join(name))
+        let path = self.path.join(name);
+        // A pipe, for one, would have us wait for whoever writes to it.
+        if !std::fs::metadata(&path)?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+        }
+        OpenOptions::new().read(true).write(self.writable).open(path)
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
@@ -105,7 +110,12 @@ impl Device for Disk {
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
-        file.sync_data()
+        file.sync_data()?;
+        // Nobody would find what is in it.
+        match file.metadata()?.nlink() {
+            0 => Err(io::Error::new(io::ErrorKind::NotFound, "the file has been removed")),
+            _ => Ok(()),
+        }
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {

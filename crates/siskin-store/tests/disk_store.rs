@@ -363,6 +363,45 @@ fn a_store_that_was_full_when_it_was_killed_can_be_emptied_without_any_other_roo
 }
 
 #[test]
+fn nothing_is_safe_in_a_file_that_was_removed() {
+    for whole in [false, true] {
+        let directory = Directory::new(&format!("removed-{whole}"));
+        // In quiet times what is alive is put elsewhere, also what is read from a file without a name.
+        let (running, _) = open(&directory.0, Options { idle_after: PATIENCE, ..SMALL });
+        running.wait(running.append(|batch| batch.put(id(1), 1, |out| out.push(1))));
+        if whole {
+            std::fs::remove_dir_all(&directory.0).expect("it is there");
+        } else {
+            std::fs::remove_file(directory.0.join("00000001.journal")).expect("it is there");
+        }
+        let last = running.append(|batch| batch.put(id(2), 1, |out| out.push(2)));
+        if whole {
+            running.wait_for(Health::Failing);
+            assert!(running.store.safe() < last);
+            assert!(running.store.close().is_err());
+            assert_eq!(running.store.health(), Health::Failing);
+        } else {
+            // In the next file; that one is missing is said at the next start.
+            running.wait(last);
+            running.store.close().expect("all that can be is safe");
+            let error = DiskStore::open(&directory.0, SMALL, |_| {}).expect_err("a file is missing");
+            assert!(error.to_string().contains("00000001.journal is damaged"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_file_is_no_segment() {
+    let directory = Directory::new("pipe");
+    std::fs::create_dir_all(&directory.0).expect("a directory");
+    let made = std::process::Command::new("mkfifo").arg(directory.0.join("00000001.journal")).status();
+    assert!(made.expect("mkfifo is there").success());
+    let disk = siskin_store::Disk::open_to_read(&directory.0).expect("a directory");
+    let error = siskin_store::inspect(&disk, &mut |_| {}).expect_err("a pipe");
+    assert!(error.to_string().contains("00000001.journal: it is not a file"), "{error}");
+}
+
+#[test]
 fn what_a_failed_sync_may_have_lost_is_written_again() {
     for nth in 0..4 {
         for operation in [Operation::Write, Operation::Sync] {

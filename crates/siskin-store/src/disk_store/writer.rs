@@ -284,10 +284,10 @@ impl<D: Device> Writer<D> {
                 self.journal.end_sync(&task, result);
             }
         }
-        let result = self.journal.close();
-        self.publish();
-        self.report();
-        result
+        self.journal.close().inspect(|()| {
+            self.publish();
+            self.report();
+        })
     }
 }
 
