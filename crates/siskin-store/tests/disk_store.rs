@@ -261,6 +261,67 @@ fn drain(options: Options) {
 }
 
 #[test]
+fn space_is_bounded_however_much_is_written_at_once_and_wherever_little_of_it_stays() {
+    let options = JournalOptions { segment_bytes: 64 * 1024, spares_max: 2, seed: 1 };
+    let (mut journal, _) =
+        Journal::open(SimDevice::new(1), options, &mut |_| {}, &mut |_| {}).expect("it opens");
+    let mut number = 0;
+    for _ in 0..50 {
+        // As much as many segments hold, and in each something that lives for long.
+        for _ in 0..64 {
+            let mut batch = Batch::default();
+            for at in 0..30 {
+                number += 1;
+                batch.put(id(number), 1, |out| out.extend([1; 1000]));
+                if at > 0 {
+                    batch.release(id(number), 0);
+                }
+            }
+            let mut frame = siskin_store::Frame::default();
+            frame.push(&batch);
+            journal.write(frame);
+        }
+        journal.sync();
+        while journal.maintain(false) == Step::More && journal.is_outrun() {}
+        // What was declared to be not needed goes when that is safe.
+        journal.write(siskin_store::Frame::default());
+        journal.sync();
+        while journal.maintain(false) == Step::More {}
+        let figures = journal.figures();
+        // Headers are much of segments as small as these.
+        let most = 2 * figures.live_bytes * 16 / 15 + 10 * u64::from(options.segment_bytes);
+        assert!(figures.segment_bytes < most, "{figures:?}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_larger_than_others_goes_in_quiet_times_too() {
+    let options = JournalOptions { segment_bytes: 64 * 1024, spares_max: 1, seed: 1 };
+    let (mut journal, _) =
+        Journal::open(SimDevice::new(1), options, &mut |_| {}, &mut |_| {}).expect("it opens");
+    // Little of either stays.
+    for (first, count) in [(1, 50), (100, 500)] {
+        let mut batch = Batch::default();
+        for number in first..first + count {
+            batch.put(id(number), 1, |out| out.extend([1; 1000]));
+            if number > first {
+                batch.release(id(number), 0);
+            }
+        }
+        let mut frame = siskin_store::Frame::default();
+        frame.push(&batch);
+        journal.write(frame);
+        journal.sync();
+    }
+    for _ in 0..10 {
+        while journal.maintain(true) == Step::More {}
+        journal.sync();
+    }
+    let figures = journal.figures();
+    assert!(figures.segment_bytes + figures.spare_bytes <= 4 * 64 * 1024, "{figures:?}");
+}
+
+#[test]
 fn without_room_nothing_is_promised_and_nothing_is_lost() {
     let device = SimDevice::new(1);
     let running = Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));

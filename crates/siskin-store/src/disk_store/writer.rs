@@ -230,7 +230,10 @@ impl<D: Device> Writer<D> {
             return false;
         }
         let idle = self.last_work.elapsed() >= self.options.idle_after;
-        let more = self.journal.maintain(idle) == Step::More;
+        let mut more = self.journal.maintain(idle) == Step::More;
+        while more && self.journal.is_outrun() {
+            more = self.journal.maintain(idle) == Step::More;
+        }
         // What idle time brings needs a sync to be of use; then it goes on.
         self.rests = idle && !more && (self.syncer.is_some() || !self.has_unsynced());
         more || (idle && !self.rests)

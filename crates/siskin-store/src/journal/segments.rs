@@ -59,6 +59,11 @@ impl<D: Device> Journal<D> {
             end: FRAMES_START,
             live_bytes: 0,
         });
+        if let Some(before) = self.active.as_ref().filter(|before| before.size > nominal) {
+            // Not one that copies have filled: it is alive, and would be copied again and again.
+            let live = self.index().segment(before.number).map_or(0, |segment| segment.live_bytes);
+            self.space.sealed_large |= live < (before.end - FRAMES_START) / 2;
+        }
         self.active = Some(Active { number, tag: header.tag, file, end: FRAMES_START, size, held });
         self.space.names_unsafe = false;
         for _ in 0..carried {

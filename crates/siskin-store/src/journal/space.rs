@@ -46,10 +46,12 @@ pub(super) struct Space {
     pub(super) stuck: Option<Error>,
     /// Where in the oldest segment copying is.
     cursor: u64,
-    /// Bytes written since the last step.
+    /// Bytes written that no step has made up for.
     pub(super) written: u64,
     /// Something other than copies came since the last round began.
     pub(super) fresh: bool,
+    /// A segment that is larger than others and mostly dead has got its last frame since then: only now can it go.
+    pub(super) sealed_large: bool,
     /// A name was changed and may change back.
     pub(super) names_unsafe: bool,
     /// Copying while idle goes up to this segment, once around.
@@ -78,6 +80,7 @@ impl Space {
             written: 0,
             // What was found may be mostly dead.
             fresh: true,
+            sealed_large: false,
             names_unsafe: false,
             round_end: None,
             dead_after_round: 0,
@@ -96,6 +99,11 @@ impl<D: Device> Journal<D> {
             return Step::More;
         }
         if idle && self.mark() { Step::More } else { Step::Rest }
+    }
+
+    /// Whether more was written than one step makes up for: the next should come before any more is.
+    pub fn is_outrun(&self) -> bool {
+        self.space.written * BUSY_RATIO >= BUSY_STEP_BYTES
     }
 
     /// Tries again to hold a segment in reserve.
@@ -171,20 +179,24 @@ impl<D: Device> Journal<D> {
     /// Copies some of what is alive in the oldest segment, if there is more dead than there should be.
     fn compact(&mut self, idle: bool) -> bool {
         if self.space.stuck.is_some() || !self.is_sealed(self.space.oldest) || !self.wants_compaction(idle) {
+            self.space.written = 0;
             return false;
         }
         if self.space.reserve_failure.is_some() && self.space.spares.is_empty() && !self.hold_copies() {
             return false;
         }
-        // Of each byte written, some are read behind it: so the oldest end moves faster than the youngest.
-        let budget = if idle { IDLE_STEP_BYTES } else { (self.space.written * 4).min(BUSY_STEP_BYTES) };
+        // For each byte written some are looked through: so the oldest end moves faster than the youngest.
+        let owed = self.space.written * BUSY_RATIO;
+        let budget = if idle { IDLE_STEP_BYTES } else { owed.min(BUSY_STEP_BYTES) };
+        let start = self.space.cursor;
         match self.copy(budget) {
             Ok(frame) => {
                 let fresh = self.space.fresh;
                 if !frame.is_empty() {
                     self.write(frame);
                 }
-                self.space.written = 0;
+                let looked_through = (self.space.cursor - start).max(FRAMES_START);
+                self.space.written = owed.saturating_sub(looked_through) / BUSY_RATIO;
                 self.space.fresh = fresh;
                 true
             }
@@ -268,8 +280,10 @@ impl<D: Device> Journal<D> {
             return false;
         }
         // A round that could not free enough is not begun again before there is more to free.
-        if self.space.fresh && dead > 2 * nominal && dead > self.space.dead_after_round {
+        let may_free_more = self.space.fresh && dead > self.space.dead_after_round;
+        if (may_free_more || self.space.sealed_large) && dead > 2 * nominal {
             self.space.fresh = false;
+            self.space.sealed_large = false;
             self.space.round_end = self.active.as_ref().map(|active| active.number);
             return true;
         }
@@ -350,6 +364,9 @@ impl<D: Device> Journal<D> {
 
 /// How much more than twice what is alive there may be while there is work.
 const BUSY_SEGMENTS: u64 = 4;
+
+/// Bytes that are looked through for each that is written.
+const BUSY_RATIO: u64 = 4;
 
 /// Bytes that are looked through at a time.
 const IDLE_STEP_BYTES: u64 = 256 * 1024;
