@@ -10,6 +10,7 @@ use siskin_proto::{
 
 use super::end::{keep_session, keep_will};
 use super::publish::{is_reserved, is_too_deep};
+use super::{Worker, silence_ms_max};
 use crate::access::{Identity, Standing};
 use crate::cause::Cause;
 use crate::durable::{Promise, Then};
