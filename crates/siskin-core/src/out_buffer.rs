@@ -42,9 +42,40 @@ pub struct OutBuffer {
     bytes: Vec<u8>,
     /// Written so far, counted in `bytes` alone.
     start: usize,
-    /// Large payloads, each with the place in `bytes` before which it goes.
-    splices: Vec<(usize, Bytes)>,
-    spliced_bytes: usize,
+    splices: Option<Box<Splices>>,
+}
+
+/// Large payloads, each with the place before which it goes.
+#[derive(Debug, Default)]
+struct Splices {
+    list: Vec<(usize, Bytes)>,
+    bytes: usize,
+}
+
+impl Splices {
+    /// Of `left` bytes that have gone out from `start` on, takes those up to the last splice among them; says how
+    /// many are left for what is behind it.
+    fn advance(&mut self, mut left: usize, start: &mut usize) -> usize {
+        let mut used = 0;
+        while let Some((place, payload)) = self.list.get_mut(used) {
+            let before = *place - *start;
+            if left < before {
+                break;
+            }
+            left -= before;
+            *start = *place;
+            let taken = left.min(payload.len());
+            self.bytes -= taken;
+            left -= taken;
+            if taken < payload.len() {
+                let _ = payload.split_to(taken);
+                break;
+            }
+            used += 1;
+        }
+        self.list.drain(..used);
+        left
+    }
 }
 
 impl OutBuffer {
@@ -55,8 +86,9 @@ impl OutBuffer {
 
     /// A payload that follows what was appended last, shared instead of copied.
     pub(crate) fn splice(&mut self, payload: Bytes) {
-        self.spliced_bytes += payload.len();
-        self.splices.push((self.bytes.len(), payload));
+        let splices = self.splices.get_or_insert_default();
+        splices.bytes += payload.len();
+        splices.list.push((self.bytes.len(), payload));
     }
 
     /// Takes memory of `pool` to grow in, if it has none of its own.
@@ -70,7 +102,7 @@ impl OutBuffer {
     /// Gives back the memory of an empty buffer.
     pub(crate) fn take_storage(&mut self) -> Vec<u8> {
         self.start = 0;
-        self.splices = Vec::new();
+        self.splices = None;
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         bytes
@@ -86,12 +118,13 @@ impl OutBuffer {
                 count += 1;
             }
         };
-        for (place, payload) in self.splices.iter().take(MANY_SPLICES) {
+        let splices = self.splices.as_deref().map_or(&[][..], |splices| &splices.list);
+        for (place, payload) in splices.iter().take(MANY_SPLICES) {
             push(&self.bytes[from..*place]);
             push(payload);
             from = *place;
         }
-        if self.splices.len() <= MANY_SPLICES {
+        if splices.len() <= MANY_SPLICES {
             push(&self.bytes[from..]);
         }
         count
@@ -100,31 +133,16 @@ impl OutBuffer {
     /// `written` bytes from the front have gone out.
     pub fn advance(&mut self, written: usize) {
         let mut left = written;
-        let mut used = 0;
-        while let Some((place, payload)) = self.splices.get_mut(used) {
-            let before = *place - self.start;
-            if left < before {
-                break;
-            }
-            left -= before;
-            self.start = *place;
-            let taken = left.min(payload.len());
-            self.spliced_bytes -= taken;
-            left -= taken;
-            if taken < payload.len() {
-                let _ = payload.split_to(taken);
-                break;
-            }
-            used += 1;
+        if let Some(splices) = &mut self.splices {
+            left = splices.advance(left, &mut self.start);
         }
-        self.splices.drain(..used);
         self.start = (self.start + left).min(self.bytes.len());
         if self.is_empty() {
             self.bytes.clear();
             self.start = 0;
         } else if self.start > COMPACT_MIN && self.start * 2 > self.bytes.len() {
             self.bytes.drain(..self.start);
-            for (place, _) in &mut self.splices {
+            for (place, _) in self.splices.iter_mut().flat_map(|splices| &mut splices.list) {
                 *place -= self.start;
             }
             self.start = 0;
@@ -133,7 +151,7 @@ impl OutBuffer {
 
     /// Bytes that wait.
     pub fn len(&self) -> usize {
-        self.bytes.len() - self.start + self.spliced_bytes
+        self.bytes.len() - self.start + self.splices.as_ref().map_or(0, |splices| splices.bytes)
     }
 
     /// Bytes that wait, without the payloads referred to.

@@ -55,7 +55,7 @@ impl Tag {
     }
 }
 
-/// Appends `entry`, in no more than [`ENTRY_BYTES_MAX`].
+/// Appends `entry`, in no more than 200 bytes.
 pub(super) fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     let is_many = entry.count != 1 || entry.until != entry.at;
@@ -310,7 +310,8 @@ const NO_REASON: u8 = 0xFF;
 const TEXT_BYTES_MAX: usize = 100;
 
 /// Bytes of the longest entry: a text, two addresses, and numbers.
-pub(super) const ENTRY_BYTES_MAX: usize = 200;
+#[cfg(test)]
+const ENTRY_BYTES_MAX: usize = 200;
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,7 @@ use std::sync::{Arc, RwLock};
 
 use siskin_proto::{Qos, SubscriptionOptions, TopicFilter};
 
+use super::seldom::Empty;
 use super::{Body, Connection, Delivery, Extra, Reference, Session};
 use crate::frames::Offered;
 use crate::message::Message;
@@ -44,6 +45,14 @@ pub(crate) struct Kept {
     pub(crate) session: RecordId,
     pub(crate) subscription: RecordId,
     pub(crate) feed: RecordId,
+}
+
+impl Empty for Feeds {
+    const EMPTY: &'static Self = &Self { feeds: VecDeque::new(), waited: 0 };
+
+    fn is_empty(&self) -> bool {
+        self.feeds.is_empty()
+    }
 }
 
 impl Feeds {
@@ -87,10 +96,6 @@ impl Feeds {
     /// The records of all feeds.
     pub(crate) fn records(&self) -> impl Iterator<Item = RecordId> {
         self.feeds.iter().filter_map(|feed| Some(feed.kept?.feed))
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.feeds.is_empty()
     }
 }
 

@@ -7,6 +7,7 @@ mod lasting;
 mod outbox;
 mod pass;
 mod queue;
+mod seldom;
 mod slab;
 mod will;
 
@@ -30,6 +31,7 @@ pub(crate) use lasting::Lasting;
 pub(crate) use outbox::Grant;
 pub(crate) use pass::Pass;
 pub(crate) use queue::{Body, Delivery, Extra, Queue, Reference};
+pub(crate) use seldom::Seldom;
 pub(crate) use slab::Sessions;
 pub(crate) use will::StoredWill;
 
@@ -51,8 +53,8 @@ pub(crate) struct Session {
     pub(crate) shared: u32,
     pub(crate) sender: Sender<Delivery>,
     pub(crate) receiver: Receiver,
-    pub(crate) queue: Queue,
-    pub(crate) feeds: Feeds,
+    pub(crate) queue: Seldom<Queue>,
+    pub(crate) feeds: Seldom<Feeds>,
     pub(crate) will: Option<Box<StoredWill>>,
     /// What it has in the store, if it is to survive the process.
     pub(crate) lasting: Option<Box<Lasting>>,
@@ -82,8 +84,8 @@ impl Session {
             shared: 0,
             sender: Sender::new(),
             receiver: Receiver::new(),
-            queue: Queue::default(),
-            feeds: Feeds::default(),
+            queue: Seldom::default(),
+            feeds: Seldom::default(),
             will: None,
             lasting: None,
             pass: None,
@@ -115,4 +117,4 @@ impl Session {
 }
 
 /// What an idle client costs in here, besides its client id and some thirty bytes of its story.
-const _: () = assert!(size_of::<Session>() <= 368 && size_of::<Connection>() <= 216);
+const _: () = assert!(size_of::<Session>() <= 296 && size_of::<Connection>() <= 192);

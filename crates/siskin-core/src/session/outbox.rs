@@ -229,24 +229,27 @@ impl Session {
     /// retained in turn, so that neither starves the other. [MQTT-4.4.0-1] [MQTT5 4.4.0-1]
     pub(crate) fn pump(&mut self, turn: &mut Turn, retained: &RwLock<Retained>, now: Now) {
         let is_over = !self.sender.is_resending() || self.resend(turn, now);
-        if is_over
+        if let Some(pass) = &mut self.pass
+            && is_over
             && self.queue.is_empty()
-            && let Some(pass) = &mut self.pass
         {
             pass.is_renewed = false;
         }
-        if self.queue.is_empty() && self.feeds.is_empty() {
+        if self.queue.is_unused() && self.feeds.is_unused() {
+            return;
+        }
+        if self.feeds.is_empty() {
+            self.feeds.settle();
+            while self.pump_queue(turn, PUMP_MESSAGES, now) > 0 {}
+            self.queue.settle();
             return;
         }
         loop {
-            if self.feeds.is_empty() {
-                self.feeds.waited = 0;
-            }
             // Counted over all calls: there may be room for one message each time.
             let sent = self.pump_queue(turn, PUMP_MESSAGES - self.feeds.waited, now);
             self.feeds.waited += sent;
             let has_fed = !self.feeds.is_empty() && self.feed(turn, retained, PUMP_MESSAGES, now);
-            if has_fed {
+            if has_fed || self.feeds.is_empty() {
                 self.feeds.waited = 0;
             }
             if sent == 0 && !has_fed {
@@ -376,6 +379,9 @@ impl Session {
 
     /// Takes the queue's shared deliveries out, for other members of their groups.
     pub(crate) fn orphan_queue(&mut self, turn: &mut Turn) {
+        if self.queue.is_empty() {
+            return;
+        }
         for delivery in self.queue.take_shared() {
             turn.count_released(&delivery);
             turn.orphans.push((Some(self.key), delivery));

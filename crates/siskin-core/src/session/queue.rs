@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use siskin_proto::Qos;
 
+use super::seldom::Empty;
 use crate::limits::{Limits, QueueFull};
 use crate::message::Message;
 use crate::store::RecordId;
@@ -124,6 +125,14 @@ pub(crate) struct Queue {
     kept_bytes: u64,
 }
 
+impl Empty for Queue {
+    const EMPTY: &'static Self = &Self { deliveries: VecDeque::new(), bytes: 0, kept_bytes: 0 };
+
+    fn is_empty(&self) -> bool {
+        self.deliveries.is_empty()
+    }
+}
+
 impl Queue {
     /// Queues `delivery`; gives back what had to go for the limits, maybe `delivery` itself.
     pub(crate) fn push(&mut self, delivery: Delivery, limits: &Limits) -> Vec<Delivery> {
@@ -240,10 +249,6 @@ impl Queue {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {
         self.deliveries.iter()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Delivery> {

@@ -211,7 +211,7 @@ impl Worker {
                 durable.batch().release(former, 0);
             }
             session.feeds.start(text, options, id.map(NonZeroU32::get), kept);
-        } else if !is_new {
+        } else if !is_new && !session.feeds.is_empty() {
             // [MQTT5 3.8.4-3] [MQTT5 3.8.4-8]
             session.feeds.change(&text, options.qos, options.no_local, id.map(NonZeroU32::get));
         }
@@ -245,7 +245,9 @@ impl Worker {
             if filter.share().is_some() {
                 session.shared -= 1;
             }
-            if let Some(feed) = session.feeds.stop(filter.as_str()) {
+            if !session.feeds.is_empty()
+                && let Some(feed) = session.feeds.stop(filter.as_str())
+            {
                 self.turn.durable.batch().release(feed, 0);
             }
             self.shared.router.unsubscribe(*filter, key);
