@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use siskin_proto::{Disconnect, Packet, Properties, PropertiesBuf, Property, Reason, TopicFilter};
 
+use super::publish::Answer;
 use super::{Close, Worker};
 use crate::cause::{Cause, Violation};
 use crate::durable::{Promise, Then};
@@ -216,7 +217,7 @@ impl Worker {
             kept_until: None,
             record: None,
         };
-        self.publish(from, parts, Some(&will.payload), false, now);
+        self.publish(from, parts, Some(&will.payload), Answer::None, now);
         self.turn.durable.flush_much();
     }
 

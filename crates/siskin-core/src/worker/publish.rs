@@ -38,6 +38,17 @@ enum Admitted {
     NotSafe(Health),
 }
 
+/// What whoever publishes a message is to hear of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing.
+    None,
+    /// That it was taken over.
+    Taken,
+    /// That it was, or was not.
+    TakenOrNot,
+}
+
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Published {
@@ -189,7 +200,11 @@ impl Worker {
         }
         let Some(session) = self.sessions.get(key) else { return Ok(Reason::Unspecified) };
         let is_promised = publish.qos > Qos::AtMostOnce;
-        let may_refuse = session.version.is_v5() && is_promised;
+        let answer = match (is_promised, session.version.is_v5()) {
+            (false, _) => Answer::None,
+            (true, false) => Answer::Taken,
+            (true, true) => Answer::TakenOrNot,
+        };
         let mut kept = PropertiesBuf::new();
         let parts = Parts {
             topic,
@@ -207,7 +222,7 @@ impl Worker {
         if !health.may_promise() && is_promised && self.would_last(&parts, key) {
             return self.refuse_unsafe(key, health);
         }
-        Ok(match self.publish(Some(key), parts, None, may_refuse, now) {
+        Ok(match self.publish(Some(key), parts, None, answer, now) {
             Published::Routed => Reason::Success,
             Published::Nobody => Reason::NoMatchingSubscribers,
             Published::RetainedFull => Reason::QuotaExceeded,
@@ -223,14 +238,14 @@ impl Worker {
         !cached.lasting.is_empty() && !Receivers::of(cached, parts, Some(from)).records.is_empty()
     }
 
-    /// Retains `parts` of session `from` if they say so, and routes them. Only if it `may_refuse` is a message that cannot
-    /// be retained not routed either.
+    /// Retains `parts` of session `from` if they say so, and routes them. Only if the `answer` can say so is a message
+    /// that cannot be retained not routed either.
     pub(super) fn publish(
         &mut self,
         from: Option<SessionKey>,
         parts: Parts<'_>,
         frame: Option<&Bytes>,
-        may_refuse: bool,
+        answer: Answer,
         now: Now,
     ) -> Published {
         let mut offered = Offered::borrowed(parts, frame);
@@ -242,7 +257,10 @@ impl Worker {
         let wants_record = parts.publisher.is_some()
             && (parts.retain && !parts.payload.is_empty()
                 || !cached.lasting.is_empty() && parts.qos > Qos::AtMostOnce);
-        let may_last = turn.durable.is_on() && wants_record && turn.durable.has_room(parts.size());
+        // What is answered was found to be safe soon, whatever has become of the store since.
+        let may_last = turn.durable.is_on()
+            && wants_record
+            && (answer != Answer::None || turn.durable.has_room(parts.size()));
         let receivers = match may_last && !cached.lasting.is_empty() && parts.qos > Qos::AtMostOnce {
             true => Receivers::of(cached, &parts, from),
             false => Receivers::default(),
@@ -260,7 +278,7 @@ impl Worker {
                 }
                 None => turn.stats.dropped_retained_full.add(1),
             }
-            if may_refuse {
+            if answer == Answer::TakenOrNot {
                 return Published::RetainedFull;
             }
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use siskin_proto::{Properties, Qos};
 
 use super::Worker;
+use super::publish::Answer;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
 use crate::message::Parts;
@@ -113,7 +114,7 @@ impl Worker {
                 kept_until: None,
                 record: None,
             };
-            self.publish(None, parts, None, false, now);
+            self.publish(None, parts, None, Answer::None, now);
         });
     }
 }
