@@ -1,12 +1,13 @@
 //! The chain: its steps in order, the runtime on which they wait, and what happens when none decides.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
 use siskin_proto::Reason;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -38,14 +39,7 @@ impl Chain {
     /// The same, with a clock that tests move.
     #[allow(clippy::needless_pass_by_value, reason = "nobody needs a configuration once it is in force")]
     pub fn start_with(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let failed = |why: String| StartError { step: None, why };
-        let pool = Pool::start(&config.hashing).map_err(|error| failed(format!("a thread: {error}")))?;
-        let means = Means { clock, pool: Arc::new(pool) };
-        let runtime =
-            Builder::new_current_thread().enable_all().build().map_err(|error| failed(error.to_string()))?;
-        let entered = runtime.enter();
-        let steps = config.steps.iter().map(|step| Asked::new(step, &means)).collect::<Result<_, _>>()?;
-        drop(entered);
+        let (runtime, steps, means) = build(&config, clock)?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
@@ -53,10 +47,25 @@ impl Chain {
             .spawn(move || {
                 // An error is what the end looks like: the sender is dropped.
                 let _ = runtime.block_on(stopped);
+                // Not waiting for a name that is still looked up.
+                runtime.shutdown_background();
             })
-            .map_err(|error| failed(format!("a thread: {error}")))?;
-        let inner = Inner { config, steps, means, waiting: AtomicUsize::new(0), counters: Total::default() };
+            .map_err(|error| no_thread(&error))?;
+        let inner = Inner {
+            config,
+            steps,
+            means,
+            waiting: AtomicUsize::new(0),
+            waiting_bytes: AtomicUsize::new(0),
+            counters: Total::default(),
+        };
         Ok(Self { inner: Arc::new(inner), runtime: handle, running: Some(running), thread: Some(thread) })
+    }
+
+    /// Reads the files of all steps and checks what can be checked, without asking anybody anything.
+    pub fn check(config: &Config) -> Result<(), StartError> {
+        // What is spawned on a runtime that nobody runs does not happen.
+        build(config, Clock::system()).map(drop)
     }
 
     /// The verdict, if it takes no step to know it: as long as there is none, for clients without credentials,
@@ -76,8 +85,9 @@ impl Chain {
             done(verdict);
             return Pending(None);
         }
+        let bytes = request.bytes();
         let request = Box::new(request);
-        self.spawn(|inner| async move { inner.ask_from(0, request, None).await }, done)
+        self.spawn(bytes, |inner| async move { inner.ask_from(0, request, None).await }, done)
     }
 
     /// Goes on with a client that has answered a challenge. `done` is called as in [`Chain::authenticate`].
@@ -87,7 +97,8 @@ impl Chain {
         data: Vec<u8>,
         done: impl FnOnce(Verdict) + Send + 'static,
     ) -> Pending {
-        self.spawn(|inner| async move { inner.proceed(conversation, data).await }, done)
+        let bytes = conversation.request.bytes() + data.len();
+        self.spawn(bytes, |inner| async move { inner.proceed(conversation, data).await }, done)
     }
 
     /// Reads all files again. A step whose file cannot be used keeps what it has, and the error says why; the
@@ -116,11 +127,13 @@ impl Chain {
 
     fn spawn<F: Future<Output = Verdict> + Send + 'static>(
         &self,
+        bytes: usize,
         ask: impl FnOnce(Arc<Inner>) -> F,
         done: impl FnOnce(Verdict) + Send + 'static,
     ) -> Pending {
-        let Some(place) = Place::take(&self.inner) else {
-            let why = format!("{} clients wait for their verdict already", self.inner.config.attempts_max);
+        let Some(place) = Place::take(&self.inner, bytes) else {
+            let waiting = self.inner.waiting.load(Ordering::Relaxed);
+            let why = format!("{waiting} clients wait for their verdict already");
             let verdict = Verdict::Refused(Refusal::busy(None, &why));
             self.inner.counters.count(&verdict);
             done(verdict);
@@ -128,12 +141,12 @@ impl Chain {
         };
         let verdict = ask(Arc::clone(&self.inner));
         let task = self.runtime.spawn(async move {
-            let timeout = place.0.config.timeout;
+            let timeout = place.inner.config.timeout;
             let verdict = tokio::time::timeout(timeout, verdict).await.unwrap_or_else(|_| {
                 let why = format!("no verdict within {timeout:?}");
                 Verdict::Refused(Refusal::unavailable(None, &why))
             });
-            place.0.counters.count(&verdict);
+            place.inner.counters.count(&verdict);
             drop(place);
             done(verdict);
         });
@@ -158,6 +171,28 @@ impl fmt::Debug for Chain {
         f.debug_struct("Chain").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
+
+/// The steps, and the runtime to run them on.
+fn build(config: &Config, clock: Clock) -> Result<(Runtime, Vec<Asked>, Means), StartError> {
+    let pool = Pool::start(&config.hashing).map_err(|error| no_thread(&error))?;
+    let means = Means { clock, pool: Arc::new(pool) };
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(LOOKUPS_MAX)
+        .build()
+        .map_err(|error| no_thread(&error))?;
+    let entered = runtime.enter();
+    let steps = config.steps.iter().map(|step| Asked::new(step, &means)).collect::<Result<_, _>>()?;
+    drop(entered);
+    Ok((runtime, steps, means))
+}
+
+fn no_thread(error: &io::Error) -> StartError {
+    StartError { step: None, why: format!("a thread cannot be started: {error}") }
+}
+
+/// Host names that are looked up at the same time, each on a thread of its own.
+const LOOKUPS_MAX: usize = 8;
 
 /// A verdict that is still to come. Dropping this changes nothing.
 #[derive(Debug)]
@@ -217,6 +252,8 @@ struct Inner {
     steps: Vec<Asked>,
     means: Means,
     waiting: AtomicUsize,
+    /// What is kept of those who wait.
+    waiting_bytes: AtomicUsize,
     counters: Total,
 }
 
@@ -404,19 +441,33 @@ impl Total {
 }
 
 /// The place of a client that waits.
-struct Place(Arc<Inner>);
+struct Place {
+    inner: Arc<Inner>,
+    bytes: usize,
+}
 
 impl Place {
-    fn take(inner: &Arc<Inner>) -> Option<Self> {
-        let limit = inner.config.attempts_max;
-        let next = |waiting: usize| (waiting < limit).then_some(waiting + 1);
-        inner.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok()?;
-        Some(Self(Arc::clone(inner)))
+    /// A place for a client of whom so many bytes must be kept, if there is one.
+    fn take(inner: &Arc<Inner>, bytes: usize) -> Option<Self> {
+        let Config { attempts_max, waiting_max_bytes, .. } = inner.config;
+        take(&inner.waiting_bytes, bytes, waiting_max_bytes).then_some(())?;
+        if take(&inner.waiting, 1, attempts_max) {
+            return Some(Self { inner: Arc::clone(inner), bytes });
+        }
+        inner.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        None
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.inner.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.inner.waiting_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
+}
+
+/// Adds to what is taken, unless that were more than there is.
+fn take(taken: &AtomicUsize, more: usize, max: usize) -> bool {
+    let sum = |taken: usize| taken.checked_add(more).filter(|sum| *sum <= max);
+    taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, sum).is_ok()
 }

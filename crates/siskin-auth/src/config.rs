@@ -1,10 +1,10 @@
 //! What a chain consists of. How a user writes it down is somebody else's business.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A chain.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Whether clients without credentials are let in; if nobody says, those of local listeners are.
     pub anonymous: Option<bool>,
@@ -12,6 +12,8 @@ pub struct Config {
     pub steps: Vec<StepConfig>,
     /// So many clients may wait for their verdict; the next is refused at once.
     pub attempts_max: usize,
+    /// So many bytes of what they have said may be kept meanwhile; beyond it clients are refused, too.
+    pub waiting_max_bytes: usize,
     /// So long a verdict may take, whatever the steps wait for.
     pub timeout: Duration,
     /// The threads that compute password hashes.
@@ -24,6 +26,7 @@ impl Default for Config {
             anonymous: None,
             steps: Vec::new(),
             attempts_max: 10_000,
+            waiting_max_bytes: 64 << 20,
             timeout: Duration::from_secs(15),
             hashing: Hashing::default(),
         }
@@ -48,7 +51,7 @@ impl Default for Hashing {
 }
 
 /// A step of the chain.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepConfig {
     /// Users and hashes in a file.
     PasswordFile(PasswordFileConfig),
@@ -68,6 +71,16 @@ impl StepConfig {
             Self::Http(config) => &config.name,
             Self::Jwt(config) => &config.name,
             Self::Scram(config) => &config.name,
+        }
+    }
+
+    /// The files that a reload reads again.
+    pub fn files(&self) -> Vec<&Path> {
+        match self {
+            Self::PasswordFile(config) => vec![&config.path],
+            Self::Http(_) => Vec::new(),
+            Self::Jwt(config) => config.keys.iter().filter_map(KeySource::file).collect(),
+            Self::Scram(config) => vec![&config.path],
         }
     }
 }
@@ -218,7 +231,7 @@ pub enum No {
 }
 
 /// Tokens that somebody has signed whom the broker trusts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JwtConfig {
     /// What the step is called.
     pub name: String,
@@ -306,6 +319,15 @@ pub enum KeySource {
         /// So long it may take.
         timeout: Duration,
     },
+}
+
+impl KeySource {
+    fn file(&self) -> Option<&Path> {
+        match self {
+            Self::Secret { path, .. } | Self::Pem { path } | Self::JwksFile { path } => Some(path),
+            Self::JwksUrl { .. } => None,
+        }
+    }
 }
 
 /// Users who log in by SCRAM-SHA-256.

@@ -56,12 +56,13 @@ impl Pool {
         }
         let (sender, receiver) = oneshot::channel();
         let work = Box::new(move || {
-            let is_awaited = !sender.is_closed();
-            if is_awaited {
-                // Whoever left in the meantime does not miss it.
-                let _ = sender.send(work());
+            if sender.is_closed() {
+                return None;
             }
-            is_awaited
+            let result = work();
+            // Whoever left in the meantime does not miss it.
+            let tell: Tell = Box::new(move || drop(sender.send(result)));
+            Some(tell)
         });
         state.queue.push_back(Job { memory_bytes, work });
         drop(state);
@@ -113,9 +114,12 @@ impl fmt::Display for Full {
 
 struct Job {
     memory_bytes: u64,
-    /// Whether it was done.
-    work: Box<dyn FnOnce() -> bool + Send>,
+    /// Does it, if anybody still wants it.
+    work: Box<dyn FnOnce() -> Option<Tell> + Send>,
 }
+
+/// Tells the result.
+type Tell = Box<dyn FnOnce()>;
 
 struct Shared {
     state: Mutex<State>,
@@ -137,14 +141,18 @@ struct State {
 impl Shared {
     fn run(&self) {
         while let Some(Job { memory_bytes, work }) = self.next() {
-            let is_computed = work();
+            let tell = work();
             let mut state = self.lock();
             state.running -= 1;
             state.memory_bytes -= memory_bytes;
-            state.computed += u64::from(is_computed);
+            state.computed += u64::from(tell.is_some());
             drop(state);
             // A thread may wait for this much memory.
             self.changed.notify_one();
+            // Last, so that who knows the result finds it counted.
+            if let Some(tell) = tell {
+                tell();
+            }
         }
     }
 
@@ -167,5 +175,41 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn hashes_are_computed_side_by_side_as_far_as_memory_goes_and_in_order() {
+        let pool = Pool::start(&Hashing { threads: 3, queue_max: 10, memory_max_bytes: 10 }).unwrap();
+        let (started, starts) = mpsc::channel();
+        let mut gates = Vec::new();
+        let mut results = Vec::new();
+        for memory_bytes in [6, 4, 6, 1] {
+            let (gate, opened) = mpsc::channel::<()>();
+            let started = started.clone();
+            let work = move || {
+                started.send(memory_bytes).unwrap();
+                opened.recv().unwrap();
+            };
+            results.push(pool.submit(memory_bytes, work).unwrap());
+            gates.push(gate);
+        }
+        let mut first = [starts.recv().unwrap(), starts.recv().unwrap()];
+        first.sort_unstable();
+        assert_eq!(first, [4, 6]);
+        // A thread is free, but the next does not fit, and the one behind does not overtake it.
+        let stats = pool.stats();
+        assert_eq!((stats.running, stats.queued, stats.memory_bytes), (2, 2, 10));
+        gates[0].send(()).unwrap();
+        assert_eq!(starts.recv().unwrap(), 6);
+        gates.iter().skip(1).for_each(|gate| gate.send(()).unwrap());
+        results.into_iter().for_each(|result| result.blocking_recv().unwrap());
+        assert_eq!(pool.stats().computed, 4);
     }
 }

@@ -51,6 +51,13 @@ impl Request {
         }
     }
 
+    /// About how much memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let password = self.password.as_ref().map_or(0, |password| password.expose().len());
+        let texts = [&self.user_name, &self.method].into_iter().flatten().map(|text| text.len());
+        size_of::<Self>() + self.client_id.len() + password + self.data.len() + texts.sum::<usize>()
+    }
+
     /// Whether it claims to be anybody.
     pub(crate) fn has_credentials(&self) -> bool {
         self.user_name.is_some() || self.password.is_some() || self.method.is_some()

@@ -236,6 +236,22 @@ fn one_client_more_than_may_wait_is_refused_before_anything_is_done_for_it() {
 }
 
 #[test]
+fn what_waiting_clients_have_said_takes_no_more_memory_than_it_may() {
+    let directory = Directory::new("bytes");
+    let users = directory.write("users", format!("bob:{ARGON2}"));
+    let hashing = Hashing { threads: 1, ..Hashing::default() };
+    let steps = vec![password_file(&users)];
+    let config = Config { steps, waiting_max_bytes: 200_000, hashing, timeout: HOUR, ..Config::default() };
+    let chain = Chain::start(config).unwrap();
+    let long = "x".repeat(65_535);
+    for _ in 0..3 {
+        chain.authenticate(login("bob", &long), drop);
+    }
+    assert_eq!(refused(&chain, login("bob", &long)).reason, Reason::ServerBusy);
+    assert_eq!(chain.stats().waiting, 3);
+}
+
+#[test]
 fn nothing_is_computed_for_a_client_that_has_left() {
     let directory = Directory::new("cancel");
     let users = directory.write("users", format!("bob:{ARGON2}\nann:{SEVEN}"));

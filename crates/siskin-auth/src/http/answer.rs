@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use serde_json::{Map, Value};
 use siskin_proto::Reason;
 
@@ -27,14 +28,7 @@ impl Reading {
         name: &Arc<str>,
         now_unix_s: u64,
     ) -> Result<Outcome, String> {
-        let status = answer.status;
-        // What a proxy in trouble says, or one that asks for patience, is not the back end's opinion.
-        if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
-            return Err(format!("HTTP status {status}"));
-        }
-        if status.is_redirection() || status.is_informational() {
-            return Err(format!("HTTP status {status}, which is not followed"));
-        }
+        let status = answered(answer)?;
         let identity = || Box::new(Identity::new(user.cloned(), name));
         if self.form == AnswerForm::Emqx {
             return match status.as_u16() {
@@ -51,11 +45,17 @@ impl Reading {
 
     /// Whether an answer without anything else in it is a yes.
     pub(crate) fn is_yes(self, answer: &Answer) -> Result<bool, String> {
-        if !answer.status.is_success() {
+        let status = answered(answer)?;
+        if !status.is_success() {
             return Ok(false);
         }
         match self.form {
-            AnswerForm::Emqx | AnswerForm::Status => Ok(true),
+            AnswerForm::Status => Ok(true),
+            AnswerForm::Emqx if status == StatusCode::NO_CONTENT => Ok(true),
+            AnswerForm::Emqx => {
+                let is_allowed = object(&answer.body)?.get("result").and_then(Value::as_str) == Some("allow");
+                Ok(is_allowed && status == StatusCode::OK)
+            }
             AnswerForm::Text => Ok(answer.body.trim_ascii() == b"ok"),
             AnswerForm::JsonOk => match object(&answer.body)?.get("Ok") {
                 Some(Value::Bool(is_ok)) => Ok(*is_ok),
@@ -70,6 +70,18 @@ impl Reading {
             No::Passes => Outcome::Ignore(why),
         }
     }
+}
+
+/// The status, if the back end has an opinion. What a proxy in trouble says, or one that asks for patience, is none.
+fn answered(answer: &Answer) -> Result<StatusCode, String> {
+    let status = answer.status;
+    if status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429) {
+        return Err(format!("HTTP status {status}"));
+    }
+    if status.is_redirection() || status.is_informational() {
+        return Err(format!("HTTP status {status}, which is not followed"));
+    }
+    Ok(status)
 }
 
 /// `{"result": "allow", "is_superuser": false, "acl": [..], "expire_at": 1700000000}`

@@ -2,7 +2,7 @@
 
 mod answer;
 pub(crate) mod client;
-mod question;
+pub(crate) mod question;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -72,12 +72,16 @@ impl HttpStep {
         let Some(asked) = self.question.about(client) else {
             return Outcome::wrong("the password is no text, and the question needs it as one");
         };
-        let digest = self.cache.as_ref().map(|cache| cache.digest(asked.parts()));
+        let superuser = self.superuser.as_ref().and_then(|question| question.about(client));
+        // All that the outcome depends on, whether it is asked about or not.
+        let name = client.user_name.as_ref().map(|name| name.as_bytes());
+        let parts = asked.parts().chain(superuser.iter().flat_map(Asked::parts)).chain(name);
+        let digest = self.cache.as_ref().map(|cache| cache.digest(parts));
         let remembered = self.cache.as_ref().zip(digest).and_then(|(cache, digest)| cache.value(&digest));
         if let Some(remembered) = remembered {
             return remembered.into_outcome();
         }
-        let outcome = match self.outcome(&asked, client).await {
+        let outcome = match self.outcome(&asked, superuser.as_ref(), client).await {
             Ok(outcome) => outcome,
             Err(why) => return Outcome::Unavailable(why),
         };
@@ -108,17 +112,20 @@ impl HttpStep {
         self.breaker.is_broken()
     }
 
-    async fn outcome(&self, asked: &Asked, client: &Request) -> Result<Outcome, String> {
+    async fn outcome(
+        &self,
+        asked: &Asked,
+        superuser: Option<&Asked>,
+        client: &Request,
+    ) -> Result<Outcome, String> {
         let now_unix_s = self.means.clock.unix_s();
         let user = client.user_name.as_ref();
         let read = |answer: &Answer| self.reading.outcome(answer, user, &self.name, now_unix_s);
         let Some(mut outcome) = self.answered(asked, read).await? else {
             return Ok(Outcome::wrong("a name or password cannot stand in a header or URL"));
         };
-        if let (Outcome::Allow(identity), Some(superuser)) = (&mut outcome, &self.superuser)
-            && let Some(asked) = superuser.about(client)
-        {
-            let answer = self.answered(&asked, |answer| self.reading.is_yes(answer)).await?;
+        if let (Outcome::Allow(identity), Some(superuser)) = (&mut outcome, superuser) {
+            let answer = self.answered(superuser, |answer| self.reading.is_yes(answer)).await?;
             identity.is_superuser |= answer.unwrap_or(false);
         }
         Ok(outcome)

@@ -33,14 +33,11 @@ impl Question {
     pub(crate) fn new(config: &HttpConfig, url: &str) -> Result<Self, String> {
         // As it will be for a client who says nothing: a mistake shows at the start, not at the first log-in.
         let parsed = Template::parse(url).map_err(|wrong| format!("url: {wrong}"))?;
-        let blank = parsed.plain(&request::Request::new("")).unwrap_or_default();
-        let uri: Uri = blank.parse().map_err(|error| format!("url `{url}`: {error}"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) || uri.host().is_none_or(str::is_empty) {
-            return Err(format!("url `{url}`: it must begin with http:// or https:// and a host"));
-        }
         if !has_fixed_host(url) {
             return Err(format!("url `{url}`: a client cannot choose the host"));
         }
+        let blank = parsed.plain(&request::Request::new("")).unwrap_or_default();
+        uri(&blank).map_err(|why| format!("url `{url}`: {why}"))?;
         let mut fields = Vec::new();
         for (name, text) in &config.fields {
             fields.push((
@@ -103,7 +100,7 @@ impl Question {
             }
             escape_url(name, text);
             text.push('=');
-            text.push_str(&template.render(client, escape_url)?);
+            escape_url(&template.plain(client)?, text);
         }
         Some(())
     }
@@ -135,6 +132,16 @@ impl Asked {
     }
 }
 
+/// A URL that can be asked.
+pub(crate) fn uri(text: &str) -> Result<Uri, String> {
+    let needed = "it must begin with http:// or https:// and a host";
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err(needed.to_owned());
+    }
+    let uri: Uri = text.parse().map_err(|error| format!("{error}"))?;
+    if uri.host().is_none_or(str::is_empty) { Err(needed.to_owned()) } else { Ok(uri) }
+}
+
 /// Whether scheme, host and port are the same for all clients.
 fn has_fixed_host(url: &str) -> bool {
     let behind_scheme = url.find("://").map_or(0, |at| at + 3);
@@ -153,5 +160,18 @@ fn escape_url(value: &str, text: &mut String) {
                 [byte >> 4, byte & 15].map(|digit| char::from(b"0123456789ABCDEF"[usize::from(digit)])),
             );
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_client_is_called_it_is_one_part_of_a_url() {
+        let mut text = String::new();
+        escape_url("b\"o/b&x=ü ?#%", &mut text);
+        assert_eq!(text, "b%22o%2Fb%26x%3D%C3%BC%20%3F%23%25");
+        assert!(uri(&format!("http://example.org/{text}?{text}={text}")).is_ok());
     }
 }

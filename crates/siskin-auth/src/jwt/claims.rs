@@ -118,7 +118,7 @@ impl Claims {
 fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, Denial> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     // Saturates: what is before 1970 is over, and what is never is never.
-    let seconds = value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds as u64));
+    let seconds = value.as_u64().or_else(|| value.as_f64().map(|seconds| seconds.ceil() as u64));
     match seconds {
         Some(seconds) => Ok(Some(seconds)),
         None => Err(denial(format!("the token's claim `{name}` is no number of seconds since 1970"))),

@@ -15,6 +15,7 @@ use tokio::time;
 use super::key::{Algorithm, Key, Material};
 use crate::clock::Clock;
 use crate::http::client::Client;
+use crate::http::question::uri;
 
 /// Reads a set. Keys of unknown kinds and those for encryption are passed over, as the RFC wants it, and so are
 /// secrets: what is published is none.
@@ -100,10 +101,7 @@ impl Remote {
         refresh_s: u64,
         clock: &Clock,
     ) -> Result<Self, String> {
-        let parsed: Uri = url.parse().map_err(|error| format!("url `{url}`: {error}"))?;
-        if !matches!(parsed.scheme_str(), Some("http" | "https")) || parsed.host().is_none_or(str::is_empty) {
-            return Err(format!("url `{url}`: it must begin with http:// or https:// and a host"));
-        }
+        let parsed = uri(url).map_err(|why| format!("url `{url}`: {why}"))?;
         let shared = Arc::new(Shared {
             name: Arc::clone(name),
             url: parsed,
@@ -114,9 +112,11 @@ impl Remote {
         });
         let refreshed = Arc::clone(&shared);
         let refresh = async move {
+            // A client that comes first may have done it.
+            refreshed.fetch(PAUSE_MS).await;
             loop {
-                refreshed.fetch(0).await;
                 time::sleep(Duration::from_secs(refresh_s.max(1))).await;
+                refreshed.fetch(0).await;
             }
         };
         Ok(Self { shared, refresher: tokio::spawn(refresh).abort_handle() })

@@ -110,19 +110,13 @@ impl JwtStep {
         }
         let mut failure = None;
         for remote in &self.remotes {
-            let keys = match remote.keys().await {
-                Ok(keys) => keys,
-                Err(why) => {
-                    failure = Some(why);
+            if let Ok(keys) = remote.keys().await {
+                if any_has_signed(&keys, token) {
+                    return Ok(true);
+                }
+                if keys.iter().any(|key| is_meant(key, token)) {
                     continue;
                 }
-            };
-            let is_known = keys.iter().any(|key| is_meant(key, token));
-            if any_has_signed(&keys, token) {
-                return Ok(true);
-            }
-            if is_known {
-                continue;
             }
             // Keys are replaced by publishing the next under another id.
             match remote.fresh_keys().await {

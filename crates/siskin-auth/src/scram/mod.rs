@@ -250,7 +250,7 @@ mod tests {
     const FIRST: &[u8] = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO";
     const OUR_NONCE: &str = "%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
     const LAST: &str = "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,\
-                        p=dHzbZapWIK4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
+                        p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=";
 
     #[test]
     fn the_exchange_of_the_rfc_is_ours() {
