@@ -5,6 +5,7 @@ mod listener;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use siskin_auth::config::StepConfig;
 use siskin_core::Limits;
 pub use siskin_core::store::Durability;
 
@@ -83,6 +84,8 @@ pub struct AccessConfig {
     pub allow_anonymous: Anonymous,
     /// The file of users and their passwords; empty for none.
     pub password_file: PathBuf,
+    /// Who is asked after that file, in this order.
+    pub auth: Vec<StepConfig>,
     /// The file of who may do what; empty for none, and then everybody may do everything.
     pub acl_file: PathBuf,
     /// When a subscription is held against that file.

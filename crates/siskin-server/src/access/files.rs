@@ -8,6 +8,7 @@ use std::sync::Arc;
 use siskin_access::Mistake;
 use siskin_access::acl::Acl;
 use siskin_access::password::PasswordFile;
+use siskin_auth::config::StepConfig;
 
 use crate::config::AccessConfig;
 use crate::transport::Mark;
@@ -32,9 +33,9 @@ impl Files {
         for warning in self.acl.iter().flat_map(Acl::warnings) {
             tracing::warn!("{}:{warning}", config.acl_file.display());
         }
-        if self.acl.is_some() && self.users.is_none() {
+        if self.acl.is_some() && self.users.is_none() && config.auth.is_empty() {
             tracing::warn!(
-                "access.acl_file goes by user names, and nothing proves them: there is no access.password_file"
+                "access.acl_file goes by user names, and nothing proves them: there is neither access.password_file nor [[auth]]"
             );
         }
     }
@@ -42,11 +43,17 @@ impl Files {
 
 /// What tells one content of the files from the next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Marks([Mark; 2]);
+pub(super) struct Marks(Vec<Mark>);
 
 impl Marks {
     pub(super) fn of(config: &AccessConfig) -> Self {
-        Self([&config.acl_file, &config.password_file].map(|path| Mark::of(path)))
+        Self(Self::files(config).map(Mark::of).collect())
+    }
+
+    /// All files there are; an empty path is none.
+    pub(super) fn files(config: &AccessConfig) -> impl Iterator<Item = &Path> {
+        let steps = config.auth.iter().flat_map(StepConfig::files);
+        [&*config.acl_file, &*config.password_file].into_iter().chain(steps)
     }
 }
 

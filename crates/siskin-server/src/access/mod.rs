@@ -62,10 +62,6 @@ impl Gate {
         let access = &config.access;
         let files = Files::read(access)?;
         files.warn(access);
-        let mut steps = Vec::new();
-        if !access.password_file.as_os_str().is_empty() {
-            steps.push(StepConfig::PasswordFile(PasswordFileConfig::new(&access.password_file)));
-        }
         let anonymous = match access.allow_anonymous {
             Anonymous::Local => None,
             Anonymous::Allowed => Some(true),
@@ -74,7 +70,7 @@ impl Gate {
         let defaults = siskin_auth::Config::default();
         // Who waits longer than a CONNECT may take is not waited for.
         let timeout = defaults.timeout.min(Duration::from_millis(config.transport.connect_timeout_ms));
-        let chain_config = siskin_auth::Config { anonymous, steps, timeout, ..defaults };
+        let chain_config = siskin_auth::Config { anonymous, steps: steps(access), timeout, ..defaults };
         let chain = Chain::start(chain_config).map_err(|error| error.to_string())?;
         let rules = Mutex::new(Rules { files, marks: Marks::of(access) });
         Ok(Self { chain, config: access.clone(), rules })
@@ -126,7 +122,7 @@ impl Gate {
 
     /// Whether there are files to look after.
     pub(crate) fn has_files(&self) -> bool {
-        !self.config.acl_file.as_os_str().is_empty() || !self.config.password_file.as_os_str().is_empty()
+        Marks::files(&self.config).any(|path| !path.as_os_str().is_empty())
     }
 
     /// What is to be found out about a client.
@@ -158,7 +154,17 @@ impl Gate {
 
 /// Reads the files, without starting anything.
 pub(crate) fn check_files(config: &AccessConfig) -> Result<(), String> {
-    Files::read(config).map(drop)
+    Files::read(config)?;
+    let config = siskin_auth::Config { steps: steps(config), ..siskin_auth::Config::default() };
+    Chain::check(&config).map_err(|error| error.to_string())
+}
+
+/// Who is asked: the password file, then what else is configured.
+fn steps(config: &AccessConfig) -> Vec<StepConfig> {
+    let file = PasswordFileConfig::new(&config.password_file);
+    let is_named = !config.password_file.as_os_str().is_empty();
+    let file = is_named.then_some(StepConfig::PasswordFile(file));
+    file.into_iter().chain(config.auth.iter().cloned()).collect()
 }
 
 /// Whether clients without a user name come in by a listener.
@@ -221,4 +227,4 @@ impl fmt::Display for Refused {
 }
 
 /// What a chain calls the step of the password file.
-const PASSWORD_FILE: &str = "password file";
+pub(crate) const PASSWORD_FILE: &str = "password file";

@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::table::{SETTINGS, Setting};
-use super::{Settings, listener};
+use super::{Settings, auth, listener};
 
 /// Something wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +53,9 @@ impl File<'_> {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             if name == LISTENER {
-                self.read_listeners(value);
+                self.read_tables(LISTENER, value, Self::read_listener);
+            } else if name == AUTH {
+                self.read_tables(AUTH, value, Self::read_step);
             } else if sections().any(|section| section == name) {
                 let Some(section) = value.get_ref().as_table() else {
                     self.mistake(value.span().start, format!("`{name}` is a section: write [{name}]"));
@@ -87,14 +89,21 @@ impl File<'_> {
         }
     }
 
-    fn read_listeners(&mut self, value: &Spanned<DeValue<'_>>) {
-        let Some(listeners) = value.get_ref().as_array() else {
-            return self.mistake(value.span().start, "write [[listener]], once for each".to_owned());
+    /// Reads each of the tables that are called `name`.
+    fn read_tables(
+        &mut self,
+        name: &str,
+        value: &Spanned<DeValue<'_>>,
+        read: fn(&mut Self, usize, &DeTable<'_>),
+    ) {
+        let wrong = format!("write [[{name}]], once for each");
+        let Some(tables) = value.get_ref().as_array() else {
+            return self.mistake(value.span().start, wrong);
         };
-        for listener in listeners.iter() {
-            match listener.get_ref().as_table() {
-                Some(table) => self.read_listener(listener.span().start, table),
-                None => self.mistake(listener.span().start, "write [[listener]], once for each".to_owned()),
+        for table in tables.iter() {
+            match table.get_ref().as_table() {
+                Some(values) => read(self, table.span().start, values),
+                None => self.mistake(table.span().start, wrong.clone()),
             }
         }
     }
@@ -102,6 +111,17 @@ impl File<'_> {
     fn read_listener(&mut self, at: usize, table: &DeTable<'_>) {
         match listener::read(at, table) {
             Ok(listen) => self.settings.listeners.push(listen),
+            Err(mistakes) => mistakes.into_iter().for_each(|(at, message)| self.mistake(at, message)),
+        }
+    }
+
+    fn read_step(&mut self, at: usize, table: &DeTable<'_>) {
+        match auth::read(at, table) {
+            Ok(step) if self.settings.auth.iter().any(|other| other.name() == step.name()) => {
+                let name = step.name();
+                self.mistake(at, format!("there is a step named `{name}` already: give this one a `name`"));
+            }
+            Ok(step) => self.settings.auth.push(step),
             Err(mistakes) => mistakes.into_iter().for_each(|(at, message)| self.mistake(at, message)),
         }
     }
@@ -118,6 +138,8 @@ type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 
 const LISTENER: &str = "listener";
 
+const AUTH: &str = "auth";
+
 /// The sections there are, some of them more than once.
 fn sections() -> impl Iterator<Item = &'static str> {
     SETTINGS.iter().map(|setting| setting.section_and_key().0).filter(|section| !section.is_empty())
@@ -128,7 +150,7 @@ fn unknown(section: &str, key: &str) -> String {
     let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
     let problem = format!("there is no setting `{key}`{place}");
     let here = SETTINGS.iter().map(Setting::section_and_key).filter(|(of, _)| *of == section);
-    let outermost = sections().chain([LISTENER]).filter(|_| section.is_empty());
+    let outermost = sections().chain([LISTENER, AUTH]).filter(|_| section.is_empty());
     if let Some(word) = nearest(key, here.map(|(_, key)| key).chain(outermost)) {
         return did_you_mean(problem, Some(word));
     }

@@ -351,12 +351,12 @@ pub(super) fn to_toml(listener: &Listener) -> String {
     text
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
+pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> String {
     let items: Vec<_> = items.map(|item| quoted(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
 
-fn one(value: &DeValue<'_>) -> Result<String, String> {
+pub(super) fn one(value: &DeValue<'_>) -> Result<String, String> {
     scalar(value).ok_or_else(|| "it takes one value".to_owned())
 }
 
@@ -376,7 +376,7 @@ fn paths(value: &DeValue<'_>) -> Result<Vec<PathBuf>, String> {
     Ok(texts.into_iter().map(PathBuf::from).collect())
 }
 
-fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> {
+pub(super) fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> {
     let text = one(value)?;
     words.iter().find(|(word, _)| *word == text).map(|(_, meaning)| *meaning).ok_or_else(|| {
         let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
@@ -384,7 +384,7 @@ fn word<T: Copy>(value: &DeValue<'_>, words: &[(&str, T)]) -> Result<T, String> 
     })
 }
 
-fn word_for<T: PartialEq>(words: &[(&'static str, T)], meaning: &T) -> &'static str {
+pub(super) fn word_for<T: PartialEq>(words: &[(&'static str, T)], meaning: &T) -> &'static str {
     words.iter().find(|(_, its)| its == meaning).map_or("", |(word, _)| word)
 }
 

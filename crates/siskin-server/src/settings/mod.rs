@@ -1,5 +1,6 @@
 //! What a user may write, in a file or on the command line, and how it becomes a [`Config`].
 
+mod auth;
 mod file;
 mod kind;
 mod listener;
@@ -11,10 +12,13 @@ mod tests;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+pub use auth::AUTH_KEYS;
 pub use file::Mistake;
 pub use kind::{Kind, Unit, Value};
 pub use listener::{LISTENER_KEYS, Listen};
 pub use table::{SETTINGS, Setting};
+
+use siskin_auth::config::StepConfig;
 
 use crate::config::{Config, LOOPBACK, Listener, Place, Protocol, Tls, WebSocket};
 
@@ -23,6 +27,7 @@ use crate::config::{Config, LOOPBACK, Listener, Place, Protocol, Tls, WebSocket}
 pub struct Settings {
     values: Vec<(&'static str, Value)>,
     listeners: Vec<Listen>,
+    auth: Vec<StepConfig>,
     port: Option<u16>,
     extras: Vec<(Extra, u16)>,
     tls: Option<Tls>,
@@ -84,6 +89,7 @@ impl Settings {
         Self {
             values,
             listeners: self.listeners,
+            auth: if self.auth.is_empty() { other.auth } else { self.auth },
             port: self.port.or(other.port),
             extras: self.extras,
             tls: self.tls.or(other.tls),
@@ -98,6 +104,7 @@ impl Settings {
                 setting.write(&mut config, value);
             }
         }
+        config.access.auth.clone_from(&self.auth);
         let loopback = LOOPBACK.map(|address| Listen::at(address, None));
         let listeners = if self.listeners.is_empty() { &loopback[..] } else { &self.listeners };
         let added = self.extras.iter().flat_map(|(extra, port)| self.added(*extra, *port, listeners));
@@ -169,6 +176,15 @@ impl Config {
             let default = setting.kind().show(&setting.default());
             let _ = writeln!(text, "# {}.\n# {allowed}; default {default}", setting.help);
             let _ = writeln!(text, "{key} = {value}\n");
+        }
+        for (key, kinds, help) in AUTH_KEYS {
+            let _ = writeln!(text, "# {key} ({kinds}): {help}.");
+        }
+        for step in &self.access.auth {
+            let _ = writeln!(text, "{}", auth::to_toml(step));
+        }
+        if self.access.auth.is_empty() {
+            text.push('\n');
         }
         for (key, help) in LISTENER_KEYS {
             let _ = writeln!(text, "# {key}: {help}.");
