@@ -63,17 +63,21 @@ pub struct Identity {
     pub user_name: Option<Arc<str>>,
     /// What else was found out about it, for a [`Rulebook`] alone. It is not kept in the store.
     pub claims: Option<Arc<dyn Any + Send + Sync>>,
+    /// The authentication method by which it did, if its CONNECT named one.
+    pub method: Option<Arc<str>>,
+    /// What that method has to say to the client in the end.
+    pub final_data: Option<Arc<[u8]>>,
 }
 
 impl Identity {
     /// Somebody of whom the user name is known, if that.
     pub(crate) fn named(user_name: Option<&str>) -> Self {
-        Self { user_name: user_name.map(Into::into), claims: None }
+        Self { user_name: user_name.map(Into::into), ..Self::default() }
     }
 
     /// Whether nothing is known of the client.
     pub fn is_anonymous(&self) -> bool {
-        self.user_name.is_none() && self.claims.is_none()
+        self.user_name.is_none() && self.claims.is_none() && self.method.is_none()
     }
 }
 

@@ -41,6 +41,8 @@ pub enum Cause {
     PublishDenied,
     /// The client is no longer one who may connect.
     Revoked,
+    /// The client could not prove once more who it is. [MQTT5 4.12.1-2]
+    NotProved,
     /// The time is over for which the client was let in.
     AuthorizationExpired,
     /// The broker stops.
@@ -58,6 +60,10 @@ pub enum Violation {
     ServerPacket(&'static str),
     /// AUTH on a connection without an authentication method. [MQTT5 4.12.0-7]
     AuthWithoutMethod,
+    /// AUTH with another method than the CONNECT's. [MQTT5 4.12.1-1]
+    OtherAuthMethod,
+    /// AUTH with a reason code that is out of place. [MQTT5 4.12.0-3]
+    AuthOutOfPlace,
     /// More QoS 2 messages open than the Receive Maximum allows. [MQTT5 3.3.4-7]
     ReceiveMaximum,
     /// A topic alias above the maximum. [MQTT5 3.2.2-17]
@@ -98,7 +104,7 @@ impl Cause {
             Self::Refused(reason) => Some(*reason),
             Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
             Self::NotSafe(health) => Some(unsafe_reason(*health)),
-            Self::PublishDenied | Self::Revoked => Some(Reason::NotAuthorized),
+            Self::PublishDenied | Self::Revoked | Self::NotProved => Some(Reason::NotAuthorized),
             Self::AuthorizationExpired => Some(Reason::MaximumConnectTime),
             Self::Shutdown => Some(Reason::ServerShuttingDown),
             Self::Administrative => Some(Reason::AdministrativeAction),
@@ -129,6 +135,8 @@ impl Violation {
             Self::SecondConnect
             | Self::ServerPacket(_)
             | Self::AuthWithoutMethod
+            | Self::OtherAuthMethod
+            | Self::AuthOutOfPlace
             | Self::TopicAliasUnknown(_)
             | Self::SubscriptionIdentifierSent
             | Self::NoLocalShared
@@ -168,6 +176,7 @@ impl fmt::Display for Cause {
             Self::NotSafe(_) => f.write_str("the store fails to keep what must be kept"),
             Self::PublishDenied => f.write_str("the client published where it may not"),
             Self::Revoked => f.write_str("the client is no longer one who may connect"),
+            Self::NotProved => f.write_str("the client could not prove once more who it is"),
             Self::AuthorizationExpired => f.write_str("the time is over for which the client was let in"),
             Self::Shutdown => f.write_str("the broker stops"),
             Self::Administrative => f.write_str("an operator closed the connection"),
@@ -181,6 +190,8 @@ impl fmt::Display for Violation {
             Self::SecondConnect => f.write_str("a second CONNECT"),
             Self::ServerPacket(name) => write!(f, "{name}, which only a server sends"),
             Self::AuthWithoutMethod => f.write_str("AUTH without an authentication method in the CONNECT"),
+            Self::OtherAuthMethod => f.write_str("AUTH with another method than the CONNECT's"),
+            Self::AuthOutOfPlace => f.write_str("AUTH with a reason code that is out of place"),
             Self::ReceiveMaximum => f.write_str("more messages open than the Receive Maximum allows"),
             Self::TopicAliasTooHigh(alias) => write!(f, "topic alias {alias} is above the maximum"),
             Self::TopicAliasUnknown(alias) => write!(f, "topic alias {alias} was never set"),

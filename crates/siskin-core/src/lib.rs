@@ -50,4 +50,4 @@ pub use shared::{NodeInfo, Shared};
 pub use stats::{Counter, Stats, Totals};
 pub use time::Now;
 pub use view::{ClientView, ConnectionView, SubscriptionView, WaitingView};
-pub use worker::{Caller, Close, Connected, Ended, Mail, Worker, refuse_first};
+pub use worker::{AuthStep, Caller, Close, Connected, Ended, Mail, Worker, refuse_first};

@@ -17,6 +17,23 @@ use crate::stats::Stats;
 use crate::time::Now;
 use crate::trace::Tracer;
 
+/// What a client says to prove once more who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthStep {
+    /// The session.
+    pub key: SessionKey,
+    /// The driver's number of the transport.
+    pub connection: u32,
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// The method.
+    pub method: Arc<str>,
+    /// Authentication Data.
+    pub data: Vec<u8>,
+    /// Whether it begins anew, or else answers what it was asked.
+    pub is_first: bool,
+}
+
 /// A connection that the core has ended.
 #[derive(Debug)]
 pub struct Close {
@@ -40,6 +57,8 @@ pub(crate) struct Turn {
     pub(crate) events: Vec<Event>,
     pub(crate) recorder: Recorder,
     pub(crate) tracer: Tracer,
+    /// What clients have said in their AUTH packets.
+    pub(crate) auths: Vec<AuthStep>,
     /// Sessions with something to be reported, and when; in that order, as all wait equally long.
     pub(crate) reports: VecDeque<(Now, SessionKey)>,
     /// Memory that drained buffers gave back.
@@ -62,6 +81,7 @@ impl Turn {
             dirty: Vec::new(),
             closes: Vec::new(),
             events: Vec::new(),
+            auths: Vec::new(),
             reports: VecDeque::new(),
             pool: Pool::default(),
             ids: Vec::new(),

@@ -318,7 +318,7 @@ impl Broker {
 /// Who the client of a CONNECT says it is: here everybody is believed.
 fn identity_of(frame: Frame<'_>) -> Identity {
     let user_name = decode_connect(frame).ok().and_then(|connect| connect.user_name).map(Arc::from);
-    Identity { user_name, claims: None }
+    Identity { user_name, ..Identity::default() }
 }
 
 /// When a broker of a test starts.

@@ -161,6 +161,7 @@ pub enum ClosedKind {
     PublishDenied,
     Revoked,
     AuthorizationExpired,
+    NotProved,
 }
 
 impl<'a> Entry<'a> {
@@ -240,7 +241,7 @@ impl Closed<'_> {
 
 impl ClosedKind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 17] = [
+    pub(super) const ALL: [Self; 18] = [
         Self::ClientDisconnect,
         Self::ConnectionLost,
         Self::Io,
@@ -258,6 +259,7 @@ impl ClosedKind {
         Self::PublishDenied,
         Self::Revoked,
         Self::AuthorizationExpired,
+        Self::NotProved,
     ];
 
     fn of(cause: &Cause) -> Self {
@@ -279,6 +281,7 @@ impl ClosedKind {
             Cause::PublishDenied => Self::PublishDenied,
             Cause::Revoked => Self::Revoked,
             Cause::AuthorizationExpired => Self::AuthorizationExpired,
+            Cause::NotProved => Self::NotProved,
         }
     }
 
@@ -296,6 +299,7 @@ impl ClosedKind {
             Self::PublishDenied => Some(Cause::PublishDenied),
             Self::Revoked => Some(Cause::Revoked),
             Self::AuthorizationExpired => Some(Cause::AuthorizationExpired),
+            Self::NotProved => Some(Cause::NotProved),
             _ => None,
         }
     }
@@ -320,6 +324,7 @@ impl ClosedKind {
             Self::PublishDenied => "publish_denied",
             Self::Revoked => "revoked",
             Self::AuthorizationExpired => "authorization_expired",
+            Self::NotProved => "not_proved",
         }
     }
 }

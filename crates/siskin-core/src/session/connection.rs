@@ -9,6 +9,18 @@ use crate::recorder::Origin;
 use crate::time::Now;
 use crate::turn::Turn;
 
+/// An authentication after the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    /// None is under way.
+    #[default]
+    None,
+    /// The driver finds out.
+    Pending,
+    /// The client was asked something.
+    Asked,
+}
+
 /// One life of a transport, from CONNECT to its end.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -29,6 +41,8 @@ pub(crate) struct Connection {
     pub(crate) delivers_promised: u32,
     /// Whether its CONNECT asked for a session that outlives it, however short that was cut.
     pub(crate) asked_to_last: bool,
+    /// Where its next authentication stands.
+    pub(crate) renewal: Renewal,
     /// Whether acknowledgements may carry reason strings. [MQTT5 3.1.2-29]
     pub(crate) problem_information: bool,
     /// Bytes of the largest packet the client takes. [MQTT5 3.1.2-24]

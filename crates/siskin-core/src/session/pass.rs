@@ -24,7 +24,7 @@ impl Pass {
     pub(crate) fn new(identity: &Identity, permissions: Option<Arc<dyn Permissions>>) -> Option<Box<Self>> {
         let is_needed = permissions.is_some() || !identity.is_anonymous();
         is_needed.then(|| {
-            let identity = identity.clone();
+            let identity = Identity { final_data: None, ..identity.clone() };
             Box::new(Self { identity, permissions, is_renewed: true, told_at: None, untold: 0 })
         })
     }

@@ -70,9 +70,9 @@ impl Worker {
         false
     }
 
-    /// The user name under which session `key` is known.
-    pub fn user_name(&self, key: SessionKey) -> Option<&Arc<str>> {
-        self.sessions.get(key)?.pass.as_ref()?.identity.user_name.as_ref()
+    /// The authentication method of the CONNECT of session `key`.
+    pub fn method(&self, key: SessionKey) -> Option<Arc<str>> {
+        self.sessions.get(key)?.pass.as_ref()?.identity.method.clone()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::event::{Ended, Event};
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Origin, What};
-use crate::session::{Connection, Lasting, Session, SessionKey, StoredWill};
+use crate::session::{Connection, Lasting, Renewal, Session, SessionKey, StoredWill};
 use crate::time::Now;
 use crate::timer::Timer;
 
@@ -132,7 +132,7 @@ impl Worker {
             (Err(violation), _) => return self.refuse(&connect, origin, violation.reason(), now),
             _ => {}
         }
-        if let Some(reason) = self.refusal_of(&connect) {
+        if let Some(reason) = self.refusal_of(&connect, identity) {
             return self.refuse(&connect, origin, reason, now);
         }
         let assigned = connect.client_id.is_empty();
@@ -140,7 +140,7 @@ impl Worker {
             true => self.shared.assign_client_id(),
             false => Arc::from(connect.client_id),
         };
-        let terms = self.terms(&connect, assigned.then_some(&*client_id));
+        let terms = self.terms(&connect, assigned.then_some(&*client_id), identity);
         let accepted = accepted(false, &terms);
         // [MQTT5 3.1.2-24] A client that cannot even be told its terms; before anything is done for it.
         if accepted.encoded_len(connect.version) > terms.packet_size_max as usize {
@@ -214,10 +214,10 @@ impl Worker {
     }
 
     /// Why a CONNECT is refused.
-    fn refusal_of(&self, connect: &Connect<'_>) -> Option<Reason> {
+    fn refusal_of(&self, connect: &Connect<'_>, identity: &Identity) -> Option<Reason> {
         let limits = &self.turn.limits;
-        // [MQTT5 4.12.0-1] No method is configured.
-        if connect.properties.authentication_method().is_some() {
+        // [MQTT5 4.12.0-1] Nobody has gone through with it.
+        if connect.properties.authentication_method() != identity.method.as_deref() {
             return Some(Reason::BadAuthenticationMethod);
         }
         // [MQTT-3.1.3-8] and 3.1, which knows no empty client id at all.
@@ -325,6 +325,7 @@ impl Worker {
             subacks_promised: 0,
             delivers_promised: 0,
             asked_to_last: properties.session_expiry_interval().unwrap_or(0) > 0,
+            renewal: Renewal::None,
             problem_information: properties.request_problem_information().unwrap_or(true),
             packet_size_max: terms.packet_size_max,
             received_at: now,
@@ -393,7 +394,7 @@ impl Worker {
         self.place_orphans(now);
     }
 
-    fn terms(&self, connect: &Connect<'_>, assigned: Option<&str>) -> Terms {
+    fn terms(&self, connect: &Connect<'_>, assigned: Option<&str>, identity: &Identity) -> Terms {
         let limits = &self.turn.limits;
         let properties = &connect.properties;
         let wished_s = match (connect.version.is_v5(), connect.clean_start) {
@@ -415,6 +416,13 @@ impl Worker {
         };
         if connect.version.is_v5() {
             tell(&mut terms, connect, limits, assigned);
+            // [MQTT5 4.12.0-5] [MQTT5 4.12.0-6]
+            if let Some(method) = &identity.method {
+                terms.told.push(Property::AuthenticationMethod(method));
+                if let Some(data) = &identity.final_data {
+                    terms.told.push(Property::AuthenticationData(data));
+                }
+            }
         }
         terms
     }

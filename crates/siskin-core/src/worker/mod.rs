@@ -5,6 +5,7 @@
 
 mod access;
 mod acknowledge;
+mod authenticate;
 mod connect;
 mod end;
 mod mail;
@@ -35,8 +36,8 @@ use crate::shared::Shared;
 use crate::time::Now;
 use crate::timer::{Timer, Wheel};
 use crate::trace::{Traced, Watch};
-pub use crate::turn::Close;
 use crate::turn::Turn;
+pub use crate::turn::{AuthStep, Close};
 use system::System;
 
 /// The connection has ended; its [`Close`] waits in [`Worker::take_closes`].
@@ -148,8 +149,7 @@ impl Worker {
             Packet::Disconnect(disconnect) => Err(self.handle_disconnect(key, disconnect, now)),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Cause::Violation(Violation::SecondConnect)),
-            // [MQTT5 4.12.0-7]
-            Packet::Auth(_) => Err(Cause::Violation(Violation::AuthWithoutMethod)),
+            Packet::Auth(auth) => self.handle_auth(key, auth),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp(_) => {
                 Err(Cause::Violation(Violation::ServerPacket(packet.kind().name())))
             }

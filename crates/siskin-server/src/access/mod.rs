@@ -14,10 +14,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use siskin_auth::config::{PasswordFileConfig, StepConfig};
+use siskin_auth::config::{PasswordFileConfig, ScramConfig, StepConfig};
 use siskin_auth::{Certificate, Chain, Request, Secret};
 use siskin_core::{Identity, Rulebook};
-use siskin_proto::{Connect, Reason};
+use siskin_proto::{Connect, Reason, Version};
 
 use crate::config::{self, AccessConfig, Anonymous, Config, IdentityIs, Listener};
 use crate::transport::{Peer, Transport, identity};
@@ -147,6 +147,25 @@ impl Gate {
         }
     }
 
+    /// What is to be found out about a client that proves once more who it is.
+    pub(crate) fn renewal(
+        client_id: Arc<str>,
+        method: Arc<str>,
+        data: Vec<u8>,
+        listener: &Listener,
+        peer: Peer,
+    ) -> Request {
+        Request {
+            version: Version::V5,
+            peer: peer.address(),
+            is_local: is_trusted(listener),
+            allow_anonymous: listener.allow_anonymous,
+            method: Some(method),
+            data,
+            ..Request::new(client_id)
+        }
+    }
+
     fn rules(&self) -> MutexGuard<'_, Rules> {
         self.rules.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -161,10 +180,16 @@ pub(crate) fn check_files(config: &AccessConfig) -> Result<(), String> {
 
 /// Who is asked: the password file, then what else is configured.
 fn steps(config: &AccessConfig) -> Vec<StepConfig> {
-    let file = PasswordFileConfig::new(&config.password_file);
-    let is_named = !config.password_file.as_os_str().is_empty();
-    let file = is_named.then_some(StepConfig::PasswordFile(file));
-    file.into_iter().chain(config.auth.iter().cloned()).collect()
+    let mut steps = Vec::new();
+    if !config.password_file.as_os_str().is_empty() {
+        steps.push(StepConfig::PasswordFile(PasswordFileConfig::new(&config.password_file)));
+        // Users whose hash is of that kind may prove their password without telling it.
+        if !config.auth.iter().any(|step| matches!(step, StepConfig::Scram(_))) {
+            steps.push(StepConfig::Scram(ScramConfig::new(&config.password_file)));
+        }
+    }
+    steps.extend(config.auth.iter().cloned());
+    steps
 }
 
 /// Whether clients without a user name come in by a listener.
@@ -199,13 +224,21 @@ fn certificate(listener: &Listener, transport: &Transport, is_named: bool) -> Op
 
 impl Ticket {
     /// For who was let in by a chain.
-    pub(crate) fn of(identity: siskin_auth::Identity) -> Self {
-        let siskin_auth::Identity { user_name, client_id, permissions, is_superuser, expires_at, by, .. } =
-            identity;
-        let is_listed = *by == *PASSWORD_FILE;
+    pub(crate) fn of(identity: siskin_auth::Identity, method: Option<&str>) -> Self {
+        let siskin_auth::Identity {
+            user_name,
+            client_id,
+            permissions,
+            is_superuser,
+            expires_at,
+            final_data,
+            by,
+        } = identity;
+        let is_listed = &*by == PASSWORD_FILE;
         let claims = Claims { is_superuser, permissions, is_listed };
         let claims = claims.is_needed().then(|| Arc::new(claims) as _);
-        Self { identity: Identity { user_name, claims }, client_id, expires_at }
+        let (method, final_data) = (method.map(Into::into), final_data.map(Into::into));
+        Self { identity: Identity { user_name, claims, method, final_data }, client_id, expires_at }
     }
 
     /// For somebody of whom nothing is known, and nothing needs to be.

@@ -1,6 +1,6 @@
 //! One transport and where it stands.
 
-use siskin_auth::Pending;
+use siskin_auth::{Conversation, Pending};
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
@@ -57,6 +57,8 @@ pub(super) enum Phase {
 pub(super) struct Identifying {
     /// The CONNECT without its password, and what came behind it.
     pub(super) bytes: Vec<u8>,
+    /// What it is to answer, if it was asked; then it is read.
+    pub(super) asked: Option<Conversation>,
     /// What is given up if the client does not wait.
     pub(super) pending: Option<Pending>,
 }

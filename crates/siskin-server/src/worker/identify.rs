@@ -6,8 +6,11 @@
 use std::sync::Arc;
 
 use siskin_auth::Verdict;
-use siskin_core::{Caller, Cause, Connected, Now, SessionKey};
-use siskin_proto::{Connect, Frame, FrameStatus, Reason, decode_connect, frame};
+use siskin_core::{AuthStep, Caller, Cause, Connected, Now, SessionKey};
+use siskin_proto::{
+    Auth, Connect, Frame, FrameStatus, Packet, PropertiesBuf, Property, Reason, Version, decode,
+    decode_connect, frame,
+};
 
 use super::connection::{Identifying, Phase};
 use super::terms::{refusal, without_password};
@@ -42,7 +45,7 @@ impl Worker {
         let request = Gate::request(&connect, listener, &connection.transport, connection.peer, is_named);
         match self.neighbours.gate.chain().at_once(&request) {
             Some(Verdict::Allowed(identity)) => {
-                return self.let_in(index, first, &bytes, Some(Ticket::of(*identity)));
+                return self.let_in(index, first, &bytes, Some(Ticket::of(*identity, None)));
             }
             Some(Verdict::Refused(refused)) => self.turn_back(index, &connect, &refused.into()),
             Some(Verdict::Challenge { .. }) | None => self.wait_for_verdict(index, request, bytes),
@@ -52,12 +55,9 @@ impl Worker {
 
     fn wait_for_verdict(&mut self, index: u32, request: siskin_auth::Request, bytes: Vec<u8>) {
         let serial = self.connections[index as usize].serial;
-        let (neighbours, worker) = (Arc::clone(&self.neighbours), usize::from(self.index));
-        let done = move |verdict| {
-            neighbours.mailboxes[worker].post(Letter::Verdict { index, serial, verdict });
-        };
+        let done = self.teller(index, serial);
         let pending = self.neighbours.gate.chain().authenticate(request, done);
-        let waiting = Identifying { bytes, pending: Some(pending) };
+        let waiting = Identifying { bytes, asked: None, pending: Some(pending) };
         self.connections[index as usize].phase = Phase::Identifying(Box::new(waiting));
     }
 
@@ -65,6 +65,9 @@ impl Worker {
     pub(super) fn take_verdict(&mut self, index: u32, serial: u32, verdict: Verdict) {
         let connection = self.connections.get_mut(index as usize).filter(|c| c.serial == serial);
         let Some(connection) = connection else { return };
+        if let Phase::Open(key) = connection.phase {
+            return self.take_renewal(key, index, verdict);
+        }
         if !matches!(connection.phase, Phase::Identifying(_)) {
             return;
         }
@@ -74,17 +77,122 @@ impl Worker {
         waiting.pending = None;
         let bytes = std::mem::take(&mut waiting.bytes);
         match verdict {
-            Verdict::Allowed(identity) => self.let_in_whole(index, &bytes, Ticket::of(*identity)),
+            Verdict::Allowed(identity) => {
+                let ticket = Ticket::of(*identity, first_of(&bytes).and_then(method));
+                self.let_in_whole(index, &bytes, ticket);
+            }
             Verdict::Refused(refused) => self.turn_back_whole(index, &bytes, &refused.into()),
-            Verdict::Challenge { .. } => {
-                let reason = Reason::BadAuthenticationMethod;
-                let why = "no enhanced authentication".to_owned();
-                self.turn_back_whole(index, &bytes, &Refused { reason, told: why.clone(), why });
+            Verdict::Challenge { data, conversation } => {
+                waiting.asked = Some(conversation);
+                self.ask(index, waiting, bytes, &data);
             }
         }
         self.settle_layers(index);
         // What came meanwhile was not read, and nobody says so again.
         self.read_again(index);
+    }
+
+    /// Sends AUTH, and waits for the client's answer.
+    fn ask(&mut self, index: u32, mut waiting: Box<Identifying>, bytes: Vec<u8>, data: &[u8]) {
+        let Some(connect) = first_of(&bytes) else { return self.forget(index) };
+        let mut properties = PropertiesBuf::new();
+        properties.push(Property::AuthenticationMethod(method(connect).unwrap_or_default())); // [MQTT5 4.12.0-5]
+        properties.push(Property::AuthenticationData(data));
+        // [MQTT5 4.12.0-2]
+        let reason = Reason::ContinueAuthentication;
+        let auth = Auth { reason, properties: properties.as_properties() };
+        let size_max = connect.properties.maximum_packet_size().unwrap_or(u32::MAX) as usize;
+        if auth.encoded_len(connect.version) > size_max {
+            let why = "the client takes no packet as large as the question".to_owned();
+            let refused = Refused { reason: Reason::PacketTooLarge, told: String::new(), why };
+            return self.turn_back(index, &connect, &refused);
+        }
+        let mut question = Vec::new();
+        auth.encode(connect.version, &mut question);
+        waiting.bytes = bytes;
+        let connection = &mut self.connections[index as usize];
+        connection.phase = Phase::Identifying(waiting);
+        connection.transport.write_once(&question, &mut self.scratch);
+    }
+
+    /// What a client sends that was asked something.
+    pub(super) fn take_answer(&mut self, index: u32, answer: Frame<'_>, rest: &[u8]) {
+        let connection = &mut self.connections[index as usize];
+        let serial = connection.serial;
+        let Phase::Identifying(waiting) = &mut connection.phase else { return };
+        let Some((conversation, connect)) = waiting.asked.take().zip(first_of(&waiting.bytes)) else {
+            return self.forget(index);
+        };
+        let data = match decode(answer, Version::V5) {
+            Ok(Packet::Auth(auth))
+                if auth.reason == Reason::ContinueAuthentication
+                    && auth.properties.authentication_method() == method(connect)
+                    && rest.is_empty() =>
+            {
+                auth.properties.authentication_data().unwrap_or_default().to_vec()
+            }
+            Ok(Packet::Disconnect(_)) => return self.lost(index, Cause::ConnectionLost),
+            // [MQTT5 3.1.2-30] [MQTT5 4.12.0-3]
+            _ => {
+                let why = "not the AUTH that it was asked for".to_owned();
+                let refused = Refused { reason: Reason::ProtocolError, told: why.clone(), why };
+                let bytes = std::mem::take(&mut waiting.bytes);
+                return self.turn_back_whole(index, &bytes, &refused);
+            }
+        };
+        let done = self.teller(index, serial);
+        let pending = self.neighbours.gate.chain().proceed(conversation, data, done);
+        if let Phase::Identifying(waiting) = &mut self.connections[index as usize].phase {
+            waiting.pending = Some(pending);
+        }
+    }
+
+    /// Has a verdict come by mail.
+    fn teller(&self, index: u32, serial: u32) -> impl FnOnce(Verdict) + Send + 'static {
+        let (neighbours, worker) = (Arc::clone(&self.neighbours), usize::from(self.index));
+        move |verdict| neighbours.mailboxes[worker].post(Letter::Verdict { index, serial, verdict })
+    }
+
+    /// Goes on with those who prove once more who they are. [MQTT5 4.12.1]
+    pub(super) fn renew(&mut self) {
+        let mut auths = Vec::new();
+        self.core.take_auths(&mut auths);
+        for AuthStep { key, connection: index, client_id, method, data, is_first } in auths {
+            let Some(connection) = self.connections.get(index as usize) else { continue };
+            if connection.session() != Some(key) {
+                continue;
+            }
+            let done = self.teller(index, connection.serial);
+            let chain = self.neighbours.gate.chain();
+            if is_first {
+                let listener = &self.neighbours.doors[usize::from(connection.door)].listener;
+                let request = Gate::renewal(client_id, method, data, listener, connection.peer);
+                chain.authenticate(request, done);
+            } else if let Some(conversation) = self.renewals.remove(&index) {
+                chain.proceed(conversation, data, done);
+            }
+        }
+    }
+
+    fn take_renewal(&mut self, key: SessionKey, index: u32, verdict: Verdict) {
+        match verdict {
+            Verdict::Allowed(identity) => {
+                let expires_at = identity.expires_at;
+                // The method is that of its CONNECT, which the core has.
+                let ticket = Ticket::of(*identity, self.core.method(key).as_deref());
+                match expires_at {
+                    Some(at) => self.to_expire.set(index, Now::from_millis(at.saturating_mul(1000))),
+                    None => self.to_expire.remove(index),
+                }
+                self.core.authenticated(key, &ticket.identity, self.now);
+            }
+            Verdict::Refused(_) => self.core.disconnect(key, Cause::NotProved, self.now),
+            Verdict::Challenge { data, conversation } => {
+                self.renewals.insert(index, conversation);
+                self.core.ask(key, &data, self.now);
+            }
+        }
+        self.apply_closes();
     }
 
     /// Lets in a client whose CONNECT is the first in `bytes`.
@@ -162,13 +270,10 @@ impl Worker {
     }
 
     fn turn_back_whole(&mut self, index: u32, bytes: &[u8], refused: &Refused) {
-        match frame(bytes, u32::MAX).map(|status| match status {
-            FrameStatus::Complete(first) => decode_connect(first).ok(),
-            FrameStatus::Incomplete { .. } => None,
-        }) {
-            Ok(Some(connect)) => self.turn_back(index, &connect, refused),
+        match first_of(bytes) {
+            Some(connect) => self.turn_back(index, &connect, refused),
             // It was whole and right before.
-            Ok(None) | Err(_) => self.forget(index),
+            None => self.forget(index),
         }
     }
 
@@ -177,4 +282,16 @@ impl Worker {
         self.turn_away(index, Some(connect.client_id), refused);
         self.refuse(index, &refusal(connect, refused.reason, &refused.told));
     }
+}
+
+/// The CONNECT that stands first in `bytes`.
+fn first_of(bytes: &[u8]) -> Option<Connect<'_>> {
+    match frame(bytes, u32::MAX) {
+        Ok(FrameStatus::Complete(first)) => decode_connect(first).ok(),
+        Ok(FrameStatus::Incomplete { .. }) | Err(_) => None,
+    }
+}
+
+fn method(connect: Connect<'_>) -> Option<&str> {
+    connect.properties.authentication_method()
 }

@@ -13,6 +13,7 @@ mod read;
 mod terms;
 mod write;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::mem;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use mio::event::Event as Readiness;
 use mio::{Events, Interest, Poll, Token};
+use siskin_auth::Conversation;
 use siskin_core::{Cause, Close, Event, Now, SessionKey};
 use slab::Slab;
 
@@ -102,6 +104,8 @@ pub(crate) struct Worker {
     to_close: Deadlines,
     /// Those that are let in for a certain time.
     to_expire: Expiries,
+    /// What those were asked who prove once more who they are.
+    renewals: HashMap<u32, Conversation>,
     /// Whether what was read last has a password in it.
     has_secret: bool,
     turned_away: Throttle,
@@ -146,6 +150,7 @@ impl Worker {
             to_connect: Deadlines::new(limits.connect_timeout_ms),
             to_close: Deadlines::new(limits.close_timeout_ms),
             to_expire: Expiries::default(),
+            renewals: HashMap::new(),
             has_secret: false,
             turned_away: Throttle::default(),
             letters: Vec::new(),
@@ -194,6 +199,7 @@ impl Worker {
         if has_mail {
             self.open_mail();
         }
+        self.renew();
         self.accept();
         self.expire();
         self.core.commit(self.now);
@@ -359,6 +365,7 @@ impl Worker {
         for index in self.gone.drain(..) {
             let connection = self.connections.remove(index as usize);
             self.to_expire.remove(index);
+            self.renewals.remove(&index);
             self.neighbours.doors[usize::from(connection.door)].leave();
             load.fetch_sub(1, Ordering::Relaxed);
         }

@@ -22,9 +22,10 @@ impl Worker {
         connection.continues = false;
         match connection.phase {
             Phase::Closing(_) => return self.discard(index),
-            Phase::Identifying(_) | Phase::Leaving | Phase::Gone => return,
+            Phase::Identifying(ref waiting) if waiting.asked.is_none() => return,
+            Phase::Leaving | Phase::Gone => return,
             Phase::Opening | Phase::Open(_) if connection.is_paused || connection.is_ahead => return,
-            Phase::Opening | Phase::Open(_) => {}
+            Phase::Opening | Phase::Identifying(_) | Phase::Open(_) => {}
         }
         if matches!(connection.transport, Transport::Layered(_)) {
             return self.read_layered(index);
@@ -163,7 +164,7 @@ impl Worker {
             Ok(false) => {}
             Ok(true) => {
                 let mut whole = mem::take(&mut connection.partial);
-                if matches!(connection.phase, Phase::Opening) {
+                if connection.is_opening() {
                     // Should this connection leave for another worker, all of it must be in one piece.
                     whole.extend_from_slice(bytes);
                     bytes = &[];
@@ -188,7 +189,8 @@ impl Worker {
                 Ok(FrameStatus::Complete(frame)) => frame,
                 // A stranger that speaks something else is told by its first byte. [MQTT-3.1.0-1]
                 Ok(FrameStatus::Incomplete { .. })
-                    if session.is_none() && bytes[0] >> 4 != PacketKind::Connect as u8 =>
+                    if matches!(self.connections[index as usize].phase, Phase::Opening)
+                        && bytes[0] >> 4 != PacketKind::Connect as u8 =>
                 {
                     self.reject(index, Violation::FirstPacketNotConnect.into());
                     return false;
@@ -203,6 +205,10 @@ impl Worker {
                 }
             };
             let Some(key) = session else {
+                if matches!(self.connections[index as usize].phase, Phase::Identifying(_)) {
+                    self.take_answer(index, frame, &bytes[frame.len..]);
+                    return false;
+                }
                 session = self.connect(index, frame, bytes);
                 if session.is_none() {
                     return false;
