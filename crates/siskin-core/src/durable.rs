@@ -186,6 +186,11 @@ impl Durable {
         }
     }
 
+    /// The last batch that anybody waits for.
+    pub(crate) fn awaited(&self) -> Ticket {
+        self.awaited
+    }
+
     /// To be kept when all that was put into batches so far is safe.
     pub(crate) fn promise(&mut self, promise: Promise) {
         self.gathering.push(promise);

@@ -126,6 +126,21 @@ impl Dropped {
         Self::OutsideMountPoint,
         Self::Denied,
     ];
+
+    /// A short name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::QueueFull => "queue_full",
+            Self::Expired => "expired",
+            Self::TooLarge => "too_large",
+            Self::SlowReader => "slow_reader",
+            Self::Unreadable => "unreadable",
+            Self::RetainedFull => "retained_full",
+            Self::NotAllowed => "not_allowed",
+            Self::OutsideMountPoint => "outside_mount_point",
+            Self::Denied => "denied",
+        }
+    }
 }
 
 impl fmt::Display for Dropped {

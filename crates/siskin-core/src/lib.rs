@@ -47,7 +47,10 @@ pub use recorder::{Origin, Story};
 pub use restore::{Recovered, Report};
 pub use session::SessionKey;
 pub use shared::{NodeInfo, Shared};
-pub use stats::{Counter, Stats, Totals};
+pub use stats::{Counter, HISTOGRAM_RANGES, Histogram, HistogramTotals, Stats, Totals};
 pub use time::Now;
 pub use view::{ClientView, ConnectionView, SubscriptionView, WaitingView};
-pub use worker::{AuthStep, Caller, Close, Connected, Ended, Mail, Worker, refuse_first};
+pub use worker::{
+    AuthStep, Caller, ClientSubscription, Close, Connected, Ended, Mail, Published, Refusal, Worker,
+    refuse_first,
+};

@@ -106,6 +106,11 @@ impl Shared {
         rulebook.map_or(Standing::Unlimited, |rulebook| rulebook.standing(identity, client_id))
     }
 
+    /// What the broker is called and since when it runs.
+    pub fn node(&self) -> &NodeInfo {
+        &self.node
+    }
+
     /// The limits of this broker.
     pub fn limits(&self) -> &Limits {
         &self.limits

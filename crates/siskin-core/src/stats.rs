@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::event::Dropped;
+
 /// A number that one thread raises and any may read.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -25,6 +27,43 @@ impl Counter {
     }
 }
 
+/// How often a value lay in each of its ranges: below 1, below 2, below 4 and so on; the last has all above.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    /// By range.
+    pub counts: [Counter; HISTOGRAM_RANGES],
+    /// Of all values.
+    pub sum: Counter,
+}
+
+/// The ranges of a [`Histogram`].
+pub const HISTOGRAM_RANGES: usize = 20;
+
+/// A [`Histogram`]'s numbers, of all workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HistogramTotals {
+    /// By range.
+    pub counts: [u64; HISTOGRAM_RANGES],
+    /// Of all values.
+    pub sum: u64,
+}
+
+impl Histogram {
+    /// Counts `value`, which came `times` times.
+    pub fn add(&self, value: u64, times: u64) {
+        let range = value.checked_ilog2().map_or(0, |log| log as usize + 1);
+        self.counts[range.min(HISTOGRAM_RANGES - 1)].add(times);
+        self.sum.add(value * times);
+    }
+}
+
+impl HistogramTotals {
+    fn add(&mut self, histogram: &Histogram) {
+        sum(&mut self.counts, &histogram.counts);
+        self.sum += histogram.sum.value();
+    }
+}
+
 macro_rules! stats {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// Everything one worker counts.
@@ -38,6 +77,10 @@ macro_rules! stats {
             pub messages_received: [Counter; 3],
             /// PUBLISH packets sent, by QoS.
             pub messages_sent: [Counter; 3],
+            /// Milliseconds that acknowledgements of messages waited until these were safe.
+            pub acknowledgement_waits: Histogram,
+            /// Messages that waited for a session before the one that joined them.
+            pub queue_depths: Histogram,
             $($(#[$doc])* pub $name: Counter,)*
         }
 
@@ -49,6 +92,8 @@ macro_rules! stats {
             pub packets_sent: [u64; 16],
             pub messages_received: [u64; 3],
             pub messages_sent: [u64; 3],
+            pub acknowledgement_waits: HistogramTotals,
+            pub queue_depths: HistogramTotals,
             $(pub $name: u64,)*
         }
 
@@ -59,6 +104,8 @@ macro_rules! stats {
                 sum(&mut self.packets_sent, &stats.packets_sent);
                 sum(&mut self.messages_received, &stats.messages_received);
                 sum(&mut self.messages_sent, &stats.messages_sent);
+                self.acknowledgement_waits.add(&stats.acknowledgement_waits);
+                self.queue_depths.add(&stats.queue_depths);
                 // What comes and goes may be negative on one worker, and is right in the sum.
                 $(self.$name = self.$name.wrapping_add(stats.$name.value());)*
             }
@@ -135,6 +182,23 @@ stats! {
     subscribes,
     /// UNSUBSCRIBE packets.
     unsubscribes,
+}
+
+impl Totals {
+    /// Messages dropped because of `why`.
+    pub fn dropped(&self, why: Dropped) -> u64 {
+        match why {
+            Dropped::QueueFull => self.dropped_queue_full,
+            Dropped::Expired => self.dropped_expired,
+            Dropped::TooLarge => self.dropped_too_large,
+            Dropped::SlowReader => self.dropped_slow_reader,
+            Dropped::RetainedFull => self.dropped_retained_full,
+            Dropped::NotAllowed => self.dropped_not_allowed,
+            Dropped::Unreadable => self.dropped_unreadable,
+            Dropped::OutsideMountPoint => self.dropped_outside_mount_point,
+            Dropped::Denied => self.dropped_denied,
+        }
+    }
 }
 
 fn sum<const N: usize>(into: &mut [u64; N], from: &[Counter; N]) {

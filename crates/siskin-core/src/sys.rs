@@ -223,7 +223,7 @@ fn stored(totals: &Totals, gauges: &Gauges) -> u64 {
 }
 
 /// A moment in UTC, to the second.
-fn rfc3339(unix_ms: u64) -> String {
+pub(crate) fn rfc3339(unix_ms: u64) -> String {
     let seconds = unix_ms / 1000;
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     // Years that begin in March have their leap day at the end.

@@ -30,6 +30,11 @@ impl Now {
         Self(self.0.saturating_add(millis))
     }
 
+    /// The moment as RFC 3339 has it, in UTC and whole seconds.
+    pub fn rfc3339(self) -> String {
+        crate::sys::rfc3339(self.0)
+    }
+
     /// Milliseconds from `earlier` to this moment, 0 if `earlier` is the later one.
     pub const fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

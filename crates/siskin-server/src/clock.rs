@@ -18,6 +18,16 @@ impl Clock {
         Self { started: Instant::now(), started_unix_ms: since_1970.as_millis() as u64 }
     }
 
+    /// Microseconds since the start.
+    pub(crate) fn micros(self) -> u64 {
+        self.started.elapsed().as_micros() as u64
+    }
+
+    /// The time that [`Self::micros`] says.
+    pub(crate) fn at_micros(self, micros: u64) -> Now {
+        Now::from_millis(self.started_unix_ms + micros / 1000)
+    }
+
     pub(crate) fn now(self) -> Now {
         Now::from_millis(self.started_unix_ms + self.started.elapsed().as_millis() as u64)
     }

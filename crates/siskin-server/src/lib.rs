@@ -6,6 +6,7 @@
 //! - `access` is who is let in and what clients may do, by the rules of files.
 //! - `transport` is what carries bytes: TCP, Unix sockets, TLS, WebSocket, the PROXY protocol.
 //! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
+//! - [`Broker`] is how the rest of the program looks into a running broker and acts on it.
 //! - `mailbox` is how anything gets from one thread to another.
 //!
 //! ```no_run
@@ -21,16 +22,20 @@ pub mod config;
 pub mod settings;
 
 mod access;
+mod broker;
 mod clock;
 mod mailbox;
 mod memory;
 mod open_files;
+mod pulse;
 mod report;
 mod server;
 mod throttle;
 mod transport;
 mod worker;
 
+pub use broker::{Broker, Cursor, ListenerView, Page, ProcessView, Unanswered, WorkerView};
 pub use config::Config;
 pub use server::{Server, StartError, check_files};
+pub use siskin_store::Figures as StoreFigures;
 pub use transport::Expiry;

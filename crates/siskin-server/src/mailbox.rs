@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use mio::{Registry, Token, Waker};
 use siskin_auth::Verdict;
-use siskin_core::Mail;
+use siskin_core::{Mail, Now};
 
 use crate::access::Ticket;
 use crate::transport::Arrival;
@@ -32,29 +32,37 @@ pub(crate) enum Letter {
     NewRules,
     /// Messages for this worker's sessions.
     Mail(Mail),
+    /// A question about this worker's sessions, or something that an operator wants done with them.
+    Ask(Ask),
     /// The broker is about to stop: accept nobody, publish the wills, then say so.
     PublishWills(Sender<()>),
     /// The broker stops: end all connections and return.
     Stop,
 }
 
+/// What a worker runs for somebody else, between its own work: short, and never waiting.
+pub(crate) type Ask = Box<dyn FnOnce(&mut siskin_core::Worker, Now) + Send>;
+
 /// One worker's mailbox. Letters are read in the order in which they were posted.
 pub(crate) struct Mailbox {
-    letters: Mutex<Vec<Letter>>,
+    /// None when nobody reads them any more.
+    letters: Mutex<Option<Vec<Letter>>>,
     waker: Waker,
 }
 
 impl Mailbox {
     /// The mailbox of the worker that polls `registry`, which hears of letters by `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { letters: Mutex::default(), waker: Waker::new(registry, token)? })
+        Ok(Self { letters: Mutex::new(Some(Vec::new())), waker: Waker::new(registry, token)? })
     }
 
-    /// Leaves a letter, and wakes the worker unless somebody else just did.
+    /// Leaves a letter, and wakes the worker unless somebody else just did. Where the worker is gone the letter is
+    /// dropped, and whoever waits for an answer hears of it.
     pub(crate) fn post(&self, letter: Letter) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_empty = letters.is_empty();
-        letters.push(letter);
+        let Some(waiting) = letters.as_mut() else { return };
+        let was_empty = waiting.is_empty();
+        waiting.push(letter);
         drop(letters);
         // A write to an eventfd fails only when its counter is full, and then it is readable anyway.
         if was_empty && let Err(error) = self.waker.wake() {
@@ -72,6 +80,14 @@ impl Mailbox {
     /// Takes all letters; `into` is empty and lends its memory.
     pub(crate) fn open(&self, into: &mut Vec<Letter>) {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
-        mem::swap(&mut *letters, into);
+        if let Some(letters) = letters.as_mut() {
+            mem::swap(letters, into);
+        }
+    }
+
+    /// Drops the letters that are here and all that may come.
+    pub(crate) fn close(&self) {
+        let letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(letters);
     }
 }

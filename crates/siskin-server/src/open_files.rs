@@ -16,6 +16,13 @@ pub(crate) fn connections(open_files: u64, workers: u16) -> u32 {
     open_files.saturating_sub(ours).clamp(1, u32::MAX.into()) as u32
 }
 
+/// How many are open, and how many may be; 0 where the system does not say.
+pub(crate) fn count() -> (u64, u64) {
+    // The look itself opens one.
+    let open = std::fs::read_dir("/proc/self/fd").map_or(0, |files| files.count().saturating_sub(1) as u64);
+    (open, getrlimit(Resource::Nofile).current.unwrap_or(0))
+}
+
 /// A worker's poll and its waker.
 const FILES_PER_WORKER: u64 = 2;
 

@@ -17,10 +17,12 @@ use siskin_core::{NodeInfo, Recovered, Shared};
 use siskin_store::{DiskStore, Opened};
 
 use crate::access::{self, Gate, is_anonymous_allowed};
+use crate::broker::Broker;
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
+use crate::pulse::Pulse;
 use crate::report;
 use crate::transport::{self, Bound, Context, Door, Expiry};
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
@@ -31,6 +33,7 @@ pub struct Server {
     shared: Arc<Shared>,
     store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
+    handle: Broker,
     threads: Vec<JoinHandle<()>>,
     /// Dropped, it ends the thread that looks after files.
     watch: Option<Watch>,
@@ -67,6 +70,7 @@ pub enum StartError {
 impl Server {
     /// Listens, and starts the workers. When this returns, clients can connect.
     pub fn start(config: Config) -> Result<Self, StartError> {
+        let resolved = Arc::new(config.clone());
         let workers = config.worker_count();
         let open_files = open_files::raise();
         let ceiling = open_files::connections(open_files, workers);
@@ -78,6 +82,7 @@ impl Server {
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
         let mut addresses = Vec::new();
+        let mut bound = Vec::new();
         let mut doors = Vec::new();
         let mut sockets = Vec::new();
         for Bound { door, socket, address } in
@@ -85,6 +90,7 @@ impl Server {
         {
             announce(&door.listener, address, &config.access);
             addresses.extend(address);
+            bound.push(address);
             doors.push(door);
             sockets.push(socket);
         }
@@ -105,7 +111,8 @@ impl Server {
             polls.push(poll);
         }
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
-        let neighbours = Arc::new(Neighbours { mailboxes, loads, doors, gate });
+        let pulses = (0..workers).map(|_| Pulse::default()).collect();
+        let neighbours = Arc::new(Neighbours { mailboxes, loads, pulses, doors, gate });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -133,6 +140,7 @@ impl Server {
             let worker = Worker::new(index, core, poll, neighbours, clock, config.transport, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
+        let handle = Broker::new(&neighbours, &shared, store.clone(), clock, resolved, bound);
         let watch = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
         tracing::info!(
             workers,
@@ -140,13 +148,18 @@ impl Server {
             connections_max,
             "open files {open_files}, so at most {connections_max} connections"
         );
-        Ok(Self { addresses, shared, store, neighbours, threads, watch })
+        Ok(Self { addresses, shared, store, neighbours, handle, threads, watch })
+    }
+
+    /// A handle for those who look into the broker, or act on it, from outside of its workers.
+    pub fn handle(&self) -> &Broker {
+        &self.handle
     }
 
     /// Reads certificates, keys and revocation lists anew. Connections that are there keep what they have;
     /// where a file cannot be used, new ones too, and the log says why.
     pub fn reload_tls(&self) {
-        self.neighbours.doors.iter().filter_map(Door::tls).for_each(Context::reload);
+        self.handle.reload_tls();
     }
 
     /// Reads password and ACL files anew. Where one cannot be used all of them stay as they were, and the log says why.
@@ -159,7 +172,7 @@ impl Server {
 
     /// When certificates and revocation lists expire.
     pub fn tls_expiries(&self) -> Vec<Expiry> {
-        self.neighbours.doors.iter().filter_map(Door::tls).flat_map(Context::expiries).collect()
+        self.handle.tls_expiries()
     }
 
     /// The IP addresses listened on, in the order of the listeners, with the ports that the system chose.

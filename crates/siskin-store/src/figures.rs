@@ -31,6 +31,8 @@ pub struct Figures {
     pub lag: u64,
     /// How long syncs took.
     pub sync_times: SyncTimes,
+    /// How many bytes became safe at once.
+    pub commit_sizes: CommitSizes,
 }
 
 /// How long syncs took.
@@ -40,6 +42,8 @@ pub struct SyncTimes {
     pub last: Duration,
     /// The longest.
     pub longest: Duration,
+    /// All together.
+    pub total: Duration,
     /// How many took less than 64 µs, less than 128 µs, and so on; the last counts all that are longer.
     pub histogram: [u64; SYNC_TIME_BUCKETS],
 }
@@ -48,10 +52,33 @@ impl SyncTimes {
     pub(crate) fn add(&mut self, took: Duration) {
         self.last = took;
         self.longest = self.longest.max(took);
+        self.total += took;
         let steps = (took.as_micros() / FIRST_BUCKET_US).checked_ilog2().map_or(0, |log| log as usize + 1);
         self.histogram[steps.min(SYNC_TIME_BUCKETS - 1)] += 1;
     }
 }
+
+/// How many bytes became safe at once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CommitSizes {
+    /// All together.
+    pub total: u64,
+    /// How many commits had less than 256 bytes, less than 512, and so on; the last counts all that are larger.
+    pub histogram: [u64; COMMIT_SIZE_BUCKETS],
+}
+
+impl CommitSizes {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.total += bytes;
+        let steps = (bytes / FIRST_BUCKET_BYTES).checked_ilog2().map_or(0, |log| log as usize + 1);
+        self.histogram[steps.min(COMMIT_SIZE_BUCKETS - 1)] += 1;
+    }
+}
+
+/// Up to 4 MiB.
+pub(crate) const COMMIT_SIZE_BUCKETS: usize = 16;
+
+const FIRST_BUCKET_BYTES: u64 = 256;
 
 /// Up to 2 s.
 pub(crate) const SYNC_TIME_BUCKETS: usize = 16;
@@ -71,5 +98,17 @@ mod tests {
         assert_eq!(times.histogram[..3], [2, 2, 1]);
         assert_eq!(times.histogram[SYNC_TIME_BUCKETS - 1], 1);
         assert_eq!(times.longest, Duration::from_secs(10));
+        assert_eq!(times.total, Duration::from_micros(63 + 64 + 127 + 128) + Duration::from_secs(10));
+    }
+
+    #[test]
+    fn sizes_are_counted_by_their_magnitude() {
+        let mut sizes = CommitSizes::default();
+        for bytes in [0, 255, 256, 511, 512, 1 << 40] {
+            sizes.add(bytes);
+        }
+        assert_eq!(sizes.histogram[..3], [2, 2, 1]);
+        assert_eq!(sizes.histogram[COMMIT_SIZE_BUCKETS - 1], 1);
+        assert_eq!(sizes.total, 1534 + (1 << 40));
     }
 }

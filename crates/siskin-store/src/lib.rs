@@ -26,7 +26,7 @@ pub use device::Device;
 pub use disk::Disk;
 pub use disk_store::{DiskStore, Opened, Options};
 pub use error::{Damage, Error};
-pub use figures::{Figures, SyncTimes};
+pub use figures::{CommitSizes, Figures, SyncTimes};
 pub use inspect::{Inspected, InspectedSegment, inspect};
 pub use journal::{
     Failure, Frame, Journal, JournalOptions, Progress, Reader, Recovered, Step, SyncTask, TornTail,

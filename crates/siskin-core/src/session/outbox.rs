@@ -129,6 +129,7 @@ impl Session {
 
     pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
         turn.count_stored(&delivery);
+        turn.stats.queue_depths.add(self.queue.len() as u64, 1);
         for lost in self.queue.push(delivery, &turn.limits) {
             turn.release(&lost);
             let (trace, why) = (lost.message().and_then(Message::trace), Dropped::QueueFull);

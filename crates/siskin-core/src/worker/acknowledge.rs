@@ -137,6 +137,9 @@ impl Worker {
         self.turn.durable.flush();
         self.turn.durable.mark_waiting(now);
         while let Some((promises, waited_ms)) = self.turn.durable.take_kept(now) {
+            let is_publish = |promise: &&Promise| matches!(promise.then, Then::PubAck(..) | Then::PubRec(..));
+            let acknowledgements = promises.iter().filter(is_publish).count();
+            self.turn.stats.acknowledgement_waits.add(waited_ms, acknowledgements as u64);
             if waited_ms >= SAFE_LATE_MS {
                 self.record_late(&promises, waited_ms, now);
             }

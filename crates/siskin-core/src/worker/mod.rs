@@ -9,6 +9,7 @@ mod authenticate;
 mod connect;
 mod end;
 mod mail;
+mod operator;
 mod publish;
 mod subscribe;
 mod system;
@@ -20,6 +21,8 @@ use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, Subscribe, Un
 pub use connect::{Caller, Connected, refuse_first};
 pub(crate) use end::{keep_session, keep_will};
 pub use mail::Mail;
+pub use operator::{ClientSubscription, Refusal};
+pub use publish::Published;
 
 use crate::cause::{Cause, Violation};
 use crate::durable::Durable;

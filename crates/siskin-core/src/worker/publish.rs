@@ -51,7 +51,7 @@ pub(super) enum Answer {
 
 /// What became of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Published {
+pub enum Published {
     /// Somebody is to have it.
     Routed,
     /// No subscription matches it.

@@ -10,6 +10,8 @@ use super::publish::Answer;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
 use crate::message::Parts;
+use crate::shared::Shared;
+use crate::stats::Totals;
 use crate::store::record::RETAINED;
 use crate::sys::{self, Gauges, Loads, Snapshot};
 use crate::time::Now;
@@ -71,21 +73,26 @@ impl Worker {
         self.system = Some(system);
     }
 
+    /// The topics of `$SYS` and their values, as they would be published now. Only the first worker has them.
+    pub fn system_values(&mut self, now: Now) -> Vec<(String, String)> {
+        let Some(system) = &mut self.system else { return Vec::new() };
+        let totals = self.shared.totals();
+        refresh(&mut system.gauges, &self.shared, &totals);
+        let snapshot = Snapshot {
+            node: &self.shared.node,
+            uptime_ms: now.ms_since(system.started),
+            totals: &totals,
+            gauges: &system.gauges,
+            loads: &system.loads,
+        };
+        let mut values = Vec::new();
+        sys::publish_all(&snapshot, |topic, value| values.push((topic.to_owned(), value.to_owned())));
+        values
+    }
+
     fn publish_system(&mut self, system: &mut System, now: Now) {
         let totals = self.shared.totals();
-        let gauges = &mut system.gauges;
-        let (retained, retained_bytes) = {
-            let retained = self.shared.retained.read().unwrap_or_else(PoisonError::into_inner);
-            (retained.len() as u64, retained.bytes() as u64)
-        };
-        gauges.connections.set(totals.connections);
-        gauges.sessions.set(totals.sessions);
-        gauges.subscriptions.set(self.shared.router.subscriptions() as u64);
-        gauges.shared_subscriptions.set(self.shared.router.shared_subscriptions() as u64);
-        gauges.filters.set(self.shared.router.filters() as u64);
-        gauges.retained.set(retained);
-        gauges.retained_bytes.set(retained_bytes);
-        gauges.heap_bytes.set(self.shared.memory_bytes.load(Ordering::Relaxed));
+        refresh(&mut system.gauges, &self.shared, &totals);
         system.loads.advance(&totals, now.ms_since(system.round_before));
         system.round_before = now;
         let shared = std::sync::Arc::clone(&self.shared);
@@ -117,6 +124,21 @@ impl Worker {
             self.publish(None, parts, None, Answer::None, now);
         });
     }
+}
+
+fn refresh(gauges: &mut Gauges, shared: &Shared, totals: &Totals) {
+    let (retained, retained_bytes) = {
+        let retained = shared.retained.read().unwrap_or_else(PoisonError::into_inner);
+        (retained.len() as u64, retained.bytes() as u64)
+    };
+    gauges.connections.set(totals.connections);
+    gauges.sessions.set(totals.sessions);
+    gauges.subscriptions.set(shared.router.subscriptions() as u64);
+    gauges.shared_subscriptions.set(shared.router.shared_subscriptions() as u64);
+    gauges.filters.set(shared.router.filters() as u64);
+    gauges.retained.set(retained);
+    gauges.retained_bytes.set(retained_bytes);
+    gauges.heap_bytes.set(shared.memory_bytes.load(Ordering::Relaxed));
 }
 
 /// Time between two whole sweeps of the retained store for expired messages.

@@ -130,6 +130,11 @@ impl Door {
         self.open.fetch_sub(1, Ordering::Relaxed);
     }
 
+    /// How many connections that came through it are there.
+    pub(crate) fn connections(&self) -> u32 {
+        self.open.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn tls(&self) -> Option<&Context> {
         self.tls.as_ref()
     }

@@ -13,7 +13,7 @@ mod read;
 mod terms;
 mod write;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -33,8 +33,9 @@ pub(crate) use accept::Acceptor;
 use crate::access::{Gate, Ticket};
 use crate::clock::Clock;
 use crate::config::TransportLimits;
-use crate::mailbox::{Letter, Mailbox};
+use crate::mailbox::{Ask, Letter, Mailbox};
 use crate::memory;
+use crate::pulse::Pulse;
 use crate::report;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Door, READ_BYTES, Scratch};
@@ -48,6 +49,8 @@ pub(crate) struct Neighbours {
     pub(crate) mailboxes: Vec<Mailbox>,
     /// How many transports each has, those on their way to it included.
     pub(crate) loads: Vec<AtomicU32>,
+    /// How busy each is.
+    pub(crate) pulses: Vec<Pulse>,
     /// The listeners' terms.
     pub(crate) doors: Vec<Door>,
     /// Who is let in.
@@ -110,6 +113,8 @@ pub(crate) struct Worker {
     has_secret: bool,
     turned_away: Throttle,
     letters: Vec<Letter>,
+    /// Questions that are not answered yet: one each turn, so that many of them hold up nobody for long.
+    asks: VecDeque<Ask>,
     closes: Vec<Close>,
     events: Vec<Event>,
     wills_published: Option<Sender<()>>,
@@ -154,6 +159,7 @@ impl Worker {
             has_secret: false,
             turned_away: Throttle::default(),
             letters: Vec::new(),
+            asks: VecDeque::new(),
             closes: Vec::new(),
             events: Vec::new(),
             wills_published: None,
@@ -164,15 +170,21 @@ impl Worker {
     /// Works until the broker stops.
     pub(crate) fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        let mut woke_us = self.clock.micros();
         while !(self.is_stopping && self.connections.is_empty()) {
-            let timeout = self.timeout();
+            let waits_us = self.clock.micros();
+            let pulse = &self.neighbours.pulses[usize::from(self.index)];
+            pulse.turns.add(1);
+            pulse.busy_us.add(waits_us - woke_us);
+            let timeout = self.timeout(self.clock.at_micros(waits_us));
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
                 tracing::error!("a worker cannot wait for events and ends: {error}");
                 return;
             }
-            self.now = self.clock.now();
+            woke_us = self.clock.micros();
+            self.now = self.clock.at_micros(woke_us);
             self.turn(&events);
         }
     }
@@ -200,6 +212,9 @@ impl Worker {
             self.open_mail();
         }
         self.renew();
+        if let Some(ask) = self.asks.pop_front() {
+            ask(&mut self.core, self.now);
+        }
         self.accept();
         self.expire();
         self.core.commit(self.now);
@@ -248,6 +263,7 @@ impl Worker {
                 Letter::Verdict { index, serial, verdict } => self.take_verdict(index, serial, verdict),
                 Letter::NewRules => self.core.renew_permissions(),
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
+                Letter::Ask(ask) => self.asks.push_back(ask),
                 Letter::PublishWills(done) => {
                     self.acceptor = None;
                     self.core.publish_wills_for_shutdown(self.now);
@@ -385,12 +401,15 @@ impl Worker {
     }
 
     /// How long nothing is to be done but to wait for events.
-    fn timeout(&mut self) -> Option<Duration> {
-        if !self.dirty.is_empty() || !self.continuing.is_empty() || !self.owing.is_empty() {
+    fn timeout(&mut self, now: Now) -> Option<Duration> {
+        let has_more = !self.dirty.is_empty()
+            || !self.continuing.is_empty()
+            || !self.owing.is_empty()
+            || !self.asks.is_empty();
+        if has_more {
             return Some(Duration::ZERO);
         }
         let connections = &self.connections;
-        let now = self.clock.now();
         let next = [
             self.core.next_deadline(),
             self.to_connect.next(|deadline| !is_opening(connections, deadline)),
@@ -446,6 +465,12 @@ impl Worker {
         if is_ours && !mem::replace(&mut connection.continues, true) {
             self.continuing.push(index);
         }
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.neighbours.mailboxes[usize::from(self.index)].close();
     }
 }
 

@@ -13,7 +13,7 @@ use super::pending::Chunk;
 use super::{FAILING, FULL, GOOD, Options, Shared, TIGHT, lock};
 use crate::device::Device;
 use crate::error::Error;
-use crate::figures::SyncTimes;
+use crate::figures::{CommitSizes, SyncTimes};
 use crate::journal::{Failure, Journal, Step, SyncTask};
 
 pub(super) struct Writer<D: Device> {
@@ -32,6 +32,7 @@ pub(super) struct Writer<D: Device> {
     rests: bool,
     syncer: Option<Syncer<D>>,
     sync_times: SyncTimes,
+    commit_sizes: CommitSizes,
     said: u8,
     said_reserve: bool,
     said_trouble: bool,
@@ -69,6 +70,7 @@ impl<D: Device> Writer<D> {
             rests: false,
             syncer: None,
             sync_times: SyncTimes::default(),
+            commit_sizes: CommitSizes::default(),
             said: GOOD,
             said_reserve: false,
             said_trouble: false,
@@ -215,6 +217,7 @@ impl<D: Device> Writer<D> {
             }
         }
         let Some(ticket) = ticket else { return };
+        self.commit_sizes.add(bytes);
         self.shared.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.shared.safe.store(ticket, Ordering::Release);
         waiters.sort_unstable();
@@ -277,6 +280,7 @@ impl<D: Device> Writer<D> {
         }
         let mut figures = self.journal.figures();
         figures.sync_times = self.sync_times;
+        figures.commit_sizes = self.commit_sizes;
         *lock(&self.shared.figures) = figures;
     }
 

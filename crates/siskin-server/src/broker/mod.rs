@@ -1,0 +1,201 @@
+//! A running broker as the rest of the program sees it: what it counts, and its workers to be asked.
+//!
+//! Sessions belong to workers, so whoever wants to know of one, or to end it, has a worker do it in its turn. A
+//! worker runs one such question a turn, between its own work. A question must be short: lists are asked for in
+//! [pages](Broker::clients). Who asks may wait; no worker ever does.
+
+mod lists;
+mod views;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use siskin_core::store::{Health, Store as _, Ticket};
+use siskin_core::{Now, SessionKey, Shared, Worker};
+use siskin_store::{DiskStore, Figures};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout_at};
+
+pub use lists::{Cursor, Page};
+pub use views::{ListenerView, ProcessView, WorkerView};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::mailbox::Letter;
+use crate::transport::{Context, Door, Expiry};
+use crate::worker::Neighbours;
+
+/// A handle on a running broker, to be cloned at will. It does not keep the broker running.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    neighbours: Arc<Neighbours>,
+    shared: Arc<Shared>,
+    store: Option<Arc<DiskStore>>,
+    clock: Clock,
+    config: Arc<Config>,
+    /// Where each listener listens, if that is an address with a port.
+    bound: Vec<Option<SocketAddr>>,
+    /// For each worker, how many more questions it may have before it.
+    rooms: Vec<Arc<Semaphore>>,
+}
+
+/// A worker did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswered {
+    /// Not in time: it has too much else to do.
+    Late,
+    /// It has stopped.
+    Stopped,
+}
+
+impl Broker {
+    pub(crate) fn new(
+        neighbours: &Arc<Neighbours>,
+        shared: &Arc<Shared>,
+        store: Option<Arc<DiskStore>>,
+        clock: Clock,
+        config: Arc<Config>,
+        bound: Vec<Option<SocketAddr>>,
+    ) -> Self {
+        let room = |_| Arc::new(Semaphore::new(ASKS_MAX));
+        Self(Arc::new(Inner {
+            neighbours: Arc::clone(neighbours),
+            shared: Arc::clone(shared),
+            store,
+            clock,
+            config,
+            bound,
+            rooms: (0..shared.workers()).map(room).collect(),
+        }))
+    }
+
+    /// What `question` says when `worker` runs it in its turn. It should take less than a millisecond, as the
+    /// worker's clients wait for it. Must be awaited in a tokio runtime with a timer.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        worker: u16,
+        question: impl FnOnce(&mut Worker, Now) -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let room = self.0.rooms.get(usize::from(worker)).ok_or(Unanswered::Stopped)?;
+        let place = timeout_at(deadline, Arc::clone(room).acquire_owned()).await;
+        let place = place.map_err(|_| Unanswered::Late)?.map_err(|_| Unanswered::Stopped)?;
+        let (answer, answered) = oneshot::channel();
+        self.0.neighbours.mailboxes[usize::from(worker)].post(Letter::Ask(Box::new(move |core, now| {
+            // Whoever asked may have stopped waiting, and then does not want it done any more.
+            if !answer.is_closed() {
+                let _ = answer.send(question(core, now));
+            }
+            drop(place);
+        })));
+        let answered = timeout_at(deadline, answered).await;
+        answered.map_err(|_| Unanswered::Late)?.map_err(|_| Unanswered::Stopped)
+    }
+
+    /// What each worker says to `question`, in the order of their numbers. All are asked at once.
+    pub async fn ask_all<T: Send + 'static>(
+        &self,
+        question: impl Fn(&mut Worker, Now) -> T + Clone + Send + 'static,
+    ) -> Result<Vec<T>, Unanswered> {
+        let asked: Vec<_> =
+            (0..self.workers()).map(|worker| Box::pin(self.ask(worker, question.clone()))).collect();
+        let mut answers = Vec::new();
+        for answer in lists::join_all(asked).await {
+            answers.push(answer?);
+        }
+        Ok(answers)
+    }
+
+    /// What the worker that owns the session of `client_id` says to `question`; None if there is no such session.
+    pub async fn ask_owner<T: Send + 'static>(
+        &self,
+        client_id: &str,
+        question: impl FnOnce(&mut Worker, SessionKey, Now) -> T + Send + 'static,
+    ) -> Result<Option<T>, Unanswered> {
+        let Some(key) = self.0.shared.owner(client_id) else { return Ok(None) };
+        self.ask(key.worker(), move |worker, now| question(worker, key, now)).await.map(Some)
+    }
+
+    /// How many workers there are; they are numbered from 0.
+    pub fn workers(&self) -> u16 {
+        self.0.shared.workers()
+    }
+
+    /// The state that all workers share: limits, router, retained messages, counters.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.0.shared
+    }
+
+    /// The configuration that the broker was started with.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The time as the workers know it.
+    pub fn now(&self) -> Now {
+        self.0.clock.now()
+    }
+
+    /// Waits until what `ticket` stands for is safe.
+    pub async fn safe(&self, ticket: Ticket) -> Result<(), Unanswered> {
+        let Some(store) = &self.0.store else { return Ok(()) };
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        while store.safe() < ticket {
+            if Instant::now() > deadline {
+                return Err(Unanswered::Late);
+            }
+            sleep(SAFE_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the store makes safe what it is given; None without one.
+    pub fn store_health(&self) -> Option<Health> {
+        self.0.store.as_ref().map(|store| store.health())
+    }
+
+    /// What the store counts, if there is one.
+    pub fn store_figures(&self) -> Option<Figures> {
+        self.0.store.as_ref().map(|store| store.figures())
+    }
+
+    /// When certificates and revocation lists expire.
+    pub fn tls_expiries(&self) -> Vec<Expiry> {
+        self.0.neighbours.doors.iter().filter_map(Door::tls).flat_map(Context::expiries).collect()
+    }
+
+    /// Reads certificates, keys and revocation lists anew.
+    pub fn reload_tls(&self) {
+        self.0.neighbours.doors.iter().filter_map(Door::tls).for_each(Context::reload);
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Broker").field("workers", &self.workers()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Late => "a worker did not answer in time",
+            Self::Stopped => "the broker has stopped",
+        })
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
+/// How long an answer may take. A worker that needs as long has its clients waiting, too.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often to look whether something is safe. Only workers are woken when it is.
+const SAFE_POLL: Duration = Duration::from_millis(2);
+
+/// Questions that one worker may have before it; who has more waits.
+const ASKS_MAX: usize = 64;
