@@ -84,8 +84,8 @@ fn connection_overhead(broker: &Broker) -> usize {
     let connack = same.connect("same", |connect| connect.keep_alive_s = 20, &properties);
     same.subscribe("t2", QOS_1);
     same.subscribe("$share/g/u2", QOS_0);
-    let views = broker.ask(|worker| worker.client("same")).into_iter().flatten().next().unwrap();
-    let bytes = views.connection.unwrap().bytes_sent as usize;
+    let views = broker.ask(|worker| worker.client("same")).into_iter().flatten().next().expect("it is there");
+    let bytes = views.connection.expect("it is connected").bytes_sent as usize;
     assert!(bytes > connack.bytes().len());
     bytes
 }
