@@ -12,7 +12,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use siskin_server::config::{ClientCertificates, Durability, Listener, Place};
+use siskin_access::password::{Hash, NewHash, set};
+use siskin_server::config::{Anonymous, ClientCertificates, Durability, Listener, Place};
 use siskin_server::{Config, Server};
 use support::foreign::{installed, left_out};
 use support::pki::{Authority, Folder, asking_listener};
@@ -138,6 +139,34 @@ fn mosquitto_clients_come_in_through_a_unix_socket() {
     server.stop();
 }
 
+#[test]
+fn mosquitto_clients_log_in_and_go_by_the_acl_file() {
+    let Some(()) = installed("mosquitto_sub") else { return };
+    let folder = Folder::new();
+    let hash = Hash::create(NewHash::Argon2id, b"secret", &[7; 64]).expect("a salt of that length");
+    let (passwords, _) = set(b"", "ann", &hash);
+    let passwords = String::from_utf8(passwords).expect("text");
+    let address: SocketAddr = "127.0.0.1:0".parse().expect("an address");
+    let broker = Broker::with(address.into(), |config| {
+        config.access.password_file = folder.put("passwords", &passwords);
+        config.access.acl_file = folder.put("acl", "user ann\ntopic readwrite open/#\n");
+        config.access.allow_anonymous = Anonymous::Denied;
+    });
+    let known = ["-u", "ann", "-P", "secret"];
+    for version in ["mqttv31", "mqttv311", "mqttv5"] {
+        let sub = broker.subscribe(&[&known[..], &["-V", version, "-t", "#", "-v", "-C", "1"]].concat());
+        broker.publish(&[&known[..], &["-V", version, "-q", "0", "-t", "closed/a", "-m", "no"]].concat());
+        broker.publish(&[&known[..], &["-V", version, "-q", "1", "-t", "open/a", "-m", "yes"]].concat());
+        assert_eq!(sub.output(), "open/a yes\n");
+        for stranger in [&["-u", "ann", "-P", "wrong"][..], &["-u", "bob", "-P", "secret"], &[]] {
+            let arguments = [stranger, &["-V", version, "-t", "open/a", "-m", "x"]].concat();
+            let output = broker.client("mosquitto_pub", &arguments).output().expect("it starts");
+            assert!(!output.status.success(), "{version} {stranger:?}");
+        }
+    }
+    broker.stop();
+}
+
 fn paho(version: &str, transport: &str) {
     let Some(python) = python_with_paho() else { return };
     let broker = match transport {
@@ -168,8 +197,13 @@ impl Broker {
     }
 
     fn on(listener: Listener) -> Self {
+        Self::with(listener, |_| {})
+    }
+
+    fn with(listener: Listener, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config { listeners: vec![listener], workers: 2, ..Config::default() };
         config.store.durability = Durability::Memory;
+        change(&mut config);
         let server = Server::start(config).expect("the broker starts");
         let port = server.addresses()[0].port();
         Self { server, port }

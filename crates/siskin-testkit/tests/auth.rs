@@ -1,4 +1,4 @@
-//! Extended authentication, of which this broker knows no method: it says so, and never begins one.
+//! Enhanced authentication at a broker that knows no method: it says so, and never begins one.
 
 use siskin_proto::{Auth, Packet, Property, Qos, Reason, Version};
 use siskin_testkit::*;
