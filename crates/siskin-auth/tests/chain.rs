@@ -1,5 +1,7 @@
 //! The chain itself: the order of steps, clients without credentials, password files, limits, reloading.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 mod support;
 
 use std::sync::mpsc;

@@ -1,5 +1,7 @@
 //! A web server that is asked: what it hears, what its answers mean, and what happens when it is unwell.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 mod support;
 
 use std::net::TcpStream;

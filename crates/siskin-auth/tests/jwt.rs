@@ -1,5 +1,7 @@
 //! Tokens with real keys: good ones, wrong ones, and keys that come over the network.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 mod support;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,5 +1,7 @@
 //! SCRAM-SHA-256 from the client's side, written from the RFC with other means than the server's.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 mod support;
 
 use std::sync::mpsc;

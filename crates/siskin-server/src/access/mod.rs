@@ -92,7 +92,9 @@ impl Gate {
         let rules = self.rules();
         let users = rules.files.users.clone();
         let book = Book::new(rules.files.acl.clone(), self.config.subscribe_check, users);
-        book.has_something_to_say().then(|| Arc::new(book) as _)
+        // What clients bring along from other steps counts without any file.
+        let is_asked = book.has_something_to_say() || !self.config.auth.is_empty();
+        is_asked.then(|| Arc::new(book) as _)
     }
 
     /// Reads all files anew. A file that cannot be used stays as it was, and the log says what is wrong with it. Says

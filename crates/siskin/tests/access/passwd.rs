@@ -41,6 +41,9 @@ fn a_user_is_added_to_a_new_file_changed_and_deleted() {
     assert_eq!(add, done("Adding password for user al\n"));
     let change = siskin(&[&"passwd", &"-H", &"sha512", &"-b", &file, &"bob", &"two"], "");
     assert_eq!(change, done("Updating password for user bob\n"));
+    let scram = siskin(&[&"passwd", &"-H", &"scram-sha-256", &"-b", &file, &"cy", &"three"], "");
+    assert_eq!(scram, done("Adding password for user cy\n"));
+    assert!(read(&file).contains("cy:$scram-sha-256$4096$") && users(&file).verify("cy", b"three"));
     let found = users(&file);
     assert!(found.verify("bob", b"two") && !found.verify("bob", b"one") && found.verify("al", b"-b"));
     let text = read(&file);
