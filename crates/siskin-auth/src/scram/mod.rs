@@ -64,12 +64,12 @@ pub(crate) struct Challenged {
 
 impl ScramStep {
     pub(crate) fn new(config: &ScramConfig, name: &Arc<str>) -> Result<Self, String> {
-        let users = RwLock::new(Arc::new(Users::new(load(&config.path)?, name)));
+        let users = RwLock::new(Arc::new(Users::new(load(&config.path)?)));
         Ok(Self { name: Arc::clone(name), path: config.path.clone(), users })
     }
 
     pub(crate) fn reload(&self) -> Result<(), String> {
-        let users = Arc::new(Users::new(load(&self.path)?, &self.name));
+        let users = Arc::new(Users::new(load(&self.path)?));
         *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
         Ok(())
     }
@@ -180,15 +180,10 @@ struct Keys {
 }
 
 impl Users {
-    fn new(file: PasswordFile, step: &Arc<str>) -> Self {
+    fn new(file: PasswordFile) -> Self {
         let mut users: Vec<_> =
             file.users().filter_map(|(name, hash)| hash.scram().map(|scram| (name, scram))).collect();
         users.sort_unstable_by_key(|(name, _)| *name);
-        if users.is_empty() {
-            tracing::warn!(
-                "{step}: no user in the file has a $scram-sha-256$ hash, so nobody can log in with it"
-            );
-        }
         // A secret that stays the same when the broker starts again, so that made-up salts do too.
         let secret = users.first().map_or(&[][..], |(_, scram)| scram.server_key);
         let decoy = hmac::Key::new(hmac::HMAC_SHA256, secret);
@@ -243,7 +238,7 @@ mod tests {
     fn users() -> Users {
         let salt = Base64::decode_vec("W22ZaJ0SNY7soEsUEjb6gQ==").unwrap();
         let hash = Hash::create(NewHash::ScramSha256 { iterations: 4096 }, b"pencil", &salt).unwrap();
-        Users::new(PasswordFile::parse(format!("user:{}", hash.encode())).unwrap(), &"scram".into())
+        Users::new(PasswordFile::parse(format!("user:{}", hash.encode())).unwrap())
     }
 
     /// RFC 7677, section 3.
