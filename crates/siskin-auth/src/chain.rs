@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::outcome::Outcome;
+use crate::config::{Config, StepConfig};
+use crate::outcome::{Denial, Outcome};
 use crate::pool::Pool;
 use crate::request::Request;
 use crate::stats::{Counter, Counters, Stats, StepStats};
@@ -182,7 +182,9 @@ fn build(config: &Config, clock: Clock) -> Result<(Runtime, Vec<Asked>, Means), 
         .build()
         .map_err(|error| no_thread(&error))?;
     let entered = runtime.enter();
-    let steps = config.steps.iter().map(|step| Asked::new(step, &means)).collect::<Result<_, _>>()?;
+    let steps = config.steps.iter().enumerate();
+    let steps = steps.map(|(index, step)| Asked::new(step, &config.steps[index + 1..], &means));
+    let steps = steps.collect::<Result<_, _>>()?;
     drop(entered);
     Ok((runtime, steps, means))
 }
@@ -297,7 +299,7 @@ impl Inner {
     }
 
     async fn proceed(&self, conversation: Conversation, data: Vec<u8>) -> Verdict {
-        let Conversation { request, step, dialogue } = conversation;
+        let Conversation { mut request, step, dialogue } = conversation;
         let Some(asked) = self.steps.get(step) else {
             return Verdict::Refused(bad_method(request.method.as_deref().unwrap_or_default()));
         };
@@ -306,6 +308,8 @@ impl Inner {
         match outcome {
             Outcome::Ignore(why) => {
                 let passed = format!("{}: {why}", asked.name);
+                // What it has said in answer to a bare question is what the next would have asked for.
+                request.data = data;
                 self.ask_from(step + 1, request, Some(passed)).await
             }
             outcome => asked.verdict(outcome, step, request),
@@ -368,9 +372,9 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(config: &crate::config::StepConfig, means: &Means) -> Result<Self, StartError> {
+    fn new(config: &StepConfig, later: &[StepConfig], means: &Means) -> Result<Self, StartError> {
         let name: Arc<str> = config.name().into();
-        let step = Step::new(config, &name, means)
+        let step = Step::new(config, later, &name, means)
             .map_err(|why| StartError { step: Some(config.name().to_owned()), why })?;
         Ok(Self { name, step, counters: Counters::default() })
     }
@@ -402,7 +406,7 @@ impl Asked {
             }
             Outcome::Ignore(why) => Verdict::Refused(Refusal::denied(
                 &self.name,
-                crate::outcome::Denial { reason: Reason::BadUserNameOrPassword, why },
+                Denial { reason: Reason::BadUserNameOrPassword, why },
             )),
         }
     }

@@ -33,8 +33,13 @@ pub(crate) enum Dialogue {
 }
 
 impl Step {
-    /// Reads its files and checks its configuration.
-    pub(crate) fn new(config: &StepConfig, name: &Arc<str>, means: &Means) -> Result<Self, String> {
+    /// Reads its files and checks its configuration. `later` are the steps that are asked after it.
+    pub(crate) fn new(
+        config: &StepConfig,
+        later: &[StepConfig],
+        name: &Arc<str>,
+        means: &Means,
+    ) -> Result<Self, String> {
         match config {
             StepConfig::PasswordFile(config) => {
                 PasswordFileStep::new(config, name, means).map(|step| Self::PasswordFile(Box::new(step)))
@@ -42,7 +47,10 @@ impl Step {
             StepConfig::Http(config) => {
                 HttpStep::new(config, name, means).map(|step| Self::Http(Box::new(step)))
             }
-            StepConfig::Scram(config) => ScramStep::new(config, name).map(|step| Self::Scram(Box::new(step))),
+            StepConfig::Scram(config) => {
+                let is_last = !later.iter().any(|step| matches!(step, StepConfig::Scram(_)));
+                ScramStep::new(config, name, is_last).map(|step| Self::Scram(Box::new(step)))
+            }
             StepConfig::Jwt(config) => {
                 JwtStep::new(config, name, means).map(|step| Self::Jwt(Box::new(step)))
             }

@@ -173,7 +173,8 @@ fn a_client_cannot_add_headers_or_choose_the_host() {
 
 #[test]
 fn nobody_is_let_in_by_a_back_end_that_is_unwell() {
-    let kinds: [(fn() -> Reply, &str); 9] = [
+    type Make = fn() -> Reply;
+    let kinds: [(Make, &str); 9] = [
         (|| Reply::Answer(500, String::new()), "HTTP status 500"),
         (|| Reply::Answer(429, String::new()), "HTTP status 429"),
         (|| Reply::Answer(302, String::new()), "which is not followed"),
@@ -347,7 +348,7 @@ fn so_many_questions_are_under_way_and_no_more() {
     for index in 0..100 {
         let sender = sender.clone();
         chain.authenticate(login(&format!("user{index}"), "secret"), move |verdict| {
-            sender.send(verdict).unwrap()
+            sender.send(verdict).unwrap();
         });
     }
     drop(sender);

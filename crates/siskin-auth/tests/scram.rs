@@ -74,6 +74,36 @@ fn an_answer_counts_for_the_exchange_that_it_belongs_to_only() {
 }
 
 #[test]
+fn of_several_files_the_one_that_has_the_user_counts() {
+    let directory = Directory::new("scram-several");
+    let kind = NewHash::ScramSha256 { iterations: 4096 };
+    let step = |name: &str| {
+        let hash = Hash::create(kind, name.as_bytes(), &[3; 16]).unwrap().encode();
+        let path = directory.write(name, format!("{name}:{hash}"));
+        StepConfig::Scram(ScramConfig { name: name.to_owned(), ..ScramConfig::new(path) })
+    };
+    let steps = vec![step("one"), step("two")];
+    let chain = Chain::start(Config { steps, ..Config::default() }).unwrap();
+    for (user, password, by) in [("one", "one", "one"), ("two", "two", "two"), ("eve", "x", "two")] {
+        let client = Client { user, password };
+        let (first, rest) = client.first();
+        // Whether it begins with CONNECT or when it is asked.
+        let (_, conversation) = challenged(ask(&chain, request(b"")));
+        for (data, conversation) in [
+            challenged(ask(&chain, request(first.as_bytes()))),
+            challenged(proceed(&chain, conversation, first.clone())),
+        ] {
+            let (last, _) = client.last(&rest, &data);
+            match proceed(&chain, conversation, last) {
+                Verdict::Allowed(identity) => assert_eq!((&*identity.by, user), (by, by)),
+                Verdict::Refused(refusal) => assert_eq!((refusal.by.as_deref(), user), (Some(by), "eve")),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn bytes_that_are_no_message_are_refused() {
     let (chain, _directory) = scram("bytes");
     for data in [&b"\xff\xff"[..], b"n,,", b"p=tls-exporter,,n=bob,r=x", b"n,,n=bob,r="] {

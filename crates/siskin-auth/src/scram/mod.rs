@@ -39,6 +39,8 @@ pub(crate) struct ScramStep {
     name: Arc<str>,
     path: PathBuf,
     users: RwLock<Arc<Users>>,
+    /// Whether nobody else is asked about users who are not in the file.
+    is_last: bool,
 }
 
 /// Where an exchange stands.
@@ -63,9 +65,9 @@ pub(crate) struct Challenged {
 }
 
 impl ScramStep {
-    pub(crate) fn new(config: &ScramConfig, name: &Arc<str>) -> Result<Self, String> {
+    pub(crate) fn new(config: &ScramConfig, name: &Arc<str>, is_last: bool) -> Result<Self, String> {
         let users = RwLock::new(Arc::new(Users::new(load(&config.path)?)));
-        Ok(Self { name: Arc::clone(name), path: config.path.clone(), users })
+        Ok(Self { name: Arc::clone(name), path: config.path.clone(), users, is_last })
     }
 
     pub(crate) fn reload(&self) -> Result<(), String> {
@@ -98,6 +100,9 @@ impl ScramStep {
         }
         let users = Arc::clone(&self.users.read().unwrap_or_else(PoisonError::into_inner));
         match Challenged::new(&users, data, &Base64::encode_string(&random)) {
+            Ok((_, challenged)) if !challenged.is_known && !self.is_last => {
+                Outcome::Ignore("no such user".to_owned())
+            }
             Ok((challenge, challenged)) => {
                 let exchange = Exchange::Challenged(Box::new(challenged));
                 Outcome::Challenge(challenge.into_bytes(), Dialogue::Scram(exchange))
