@@ -5,6 +5,7 @@ mod listener;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+pub use siskin_auth::config as authentication;
 use siskin_auth::config::StepConfig;
 use siskin_core::Limits;
 pub use siskin_core::store::Durability;
@@ -78,7 +79,7 @@ impl StoreConfig {
 }
 
 /// Who is let in, and who says what clients may do.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessConfig {
     /// Whether clients are let in that give no user name, where a listener does not say so itself.
     pub allow_anonymous: Anonymous,
@@ -90,6 +91,8 @@ pub struct AccessConfig {
     pub acl_file: PathBuf,
     /// When a subscription is held against that file.
     pub subscribe_check: SubscribeCheck,
+    /// Who is asked besides the password file, and before it.
+    pub steps: Vec<authentication::StepConfig>,
 }
 
 /// Whether clients are let in that give no user name.

@@ -294,8 +294,8 @@ fn announce(listener: &Listener, address: Option<SocketAddr>, access: &AccessCon
         return;
     }
     let is_open = is_anonymous_allowed(access, &listener);
-    let has_passwords = !access.password_file.as_os_str().is_empty();
-    if is_open && (!has_passwords || access.acl_file.as_os_str().is_empty()) {
+    let has_passwords = !access.password_file.as_os_str().is_empty() || !access.auth.is_empty();
+    if is_open && access.acl_file.as_os_str().is_empty() {
         tracing::warn!(
             "{} is not only for this machine, and clients without a user name are allowed: \
              anyone who can reach it may connect, publish and subscribe",

@@ -9,8 +9,11 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+use ring::hmac;
 use siskin_access::password::{Hash, NewHash, set};
 use siskin_proto::{Connect, Packet, PropertiesBuf, Property, Qos, Reason, Version};
+use siskin_server::config::authentication::{HttpConfig, JwtConfig, KeySource, StepConfig};
 use siskin_server::config::{Anonymous, ClientCertificates, Listener, Place, SubscribeCheck};
 use siskin_server::{Config, Server};
 use support::pki::{Authority, Folder, asking_listener};
@@ -380,6 +383,75 @@ fn a_file_that_changes_is_found_without_being_told() {
     assert_eq!(publish(&mut ann, "bcd"), Reason::NotAuthorized);
     folder.put("acl", "user ann\ntopic write bcd\n");
     until(&Reason::NoMatchingSubscribers, || publish(&mut ann, "bcd"));
+    server.stop();
+}
+
+/// A token for `user` that ends at `exp` and brings along that `a` may be published to, and `b` heard.
+fn token(secret: &[u8], user: &str, exp: u64) -> String {
+    let encode = Base64UrlUnpadded::encode_string;
+    let claims = format!(r#"{{"sub":"{user}","exp":{exp},"acl":{{"pub":["a"],"sub":["b"],"all":[]}}}}"#);
+    let signed = format!("{}.{}", encode(br#"{"alg":"HS256","typ":"JWT"}"#), encode(claims.as_bytes()));
+    let signature = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
+    format!("{signed}.{}", encode(signature.as_ref()))
+}
+
+fn unix_s() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A broker that believes tokens signed with this secret.
+fn with_tokens(folder: &Folder, secret: &str) -> Server {
+    let path = folder.put("secret", secret);
+    let jwt = JwtConfig { leeway_s: 0, ..JwtConfig::new(vec![KeySource::Secret { path, is_base64: false }]) };
+    broker(|config| config.access.auth = vec![StepConfig::Jwt(Box::new(jwt))])
+}
+
+#[test]
+fn a_token_brings_along_what_its_client_may_do_without_any_file() {
+    let folder = Folder::new();
+    let server = with_tokens(&folder, "0123456789abcdef0123456789abcdef");
+    let token = token(b"0123456789abcdef0123456789abcdef", "ann", unix_s() + 1000);
+    let mut client = Client::connect_as(&server, &named("ann", Some(token.as_bytes()), Version::V5));
+    assert_eq!(publish(&mut client, "a"), Reason::NoMatchingSubscribers);
+    assert_eq!(publish(&mut client, "b"), Reason::NotAuthorized);
+    client.subscribe("b", Qos::AtMostOnce);
+    client.send(&support::subscribe_packet("#", Qos::AtMostOnce));
+    assert_eq!(client.next_bytes().unwrap().last(), Some(&0x87));
+    let mut anonymous = Client::connect(&server, "anonymous");
+    anonymous.publish("b", b"for ann", Qos::AtMostOnce);
+    client.expect_payload(b"for ann");
+    server.stop();
+}
+
+#[test]
+fn a_client_is_put_out_when_its_token_ends() {
+    let folder = Folder::new();
+    let server = with_tokens(&folder, "0123456789abcdef0123456789abcdef");
+    for version in VERSIONS {
+        let token = token(b"0123456789abcdef0123456789abcdef", "ann", unix_s() + 2);
+        let mut client = Client::connect_as(&server, &named("ann", Some(token.as_bytes()), version));
+        if version.is_v5() {
+            client.expect("DISCONNECT 0xA0", |packet| {
+                matches!(packet, Packet::Disconnect(last) if last.reason == Reason::MaximumConnectTime)
+            });
+        }
+        client.expect_end();
+    }
+    server.stop();
+}
+
+#[test]
+fn nobody_is_let_in_while_who_should_be_asked_does_not_answer() {
+    // A port that was free a moment ago, and where nobody listens.
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let http = HttpConfig::new(format!("http://{closed}/"));
+    let server = broker(|config| config.access.auth = vec![StepConfig::Http(Box::new(http))]);
+    for version in VERSIONS {
+        let (code, told) = connack(&server, &named("ann", Some(b"x"), version));
+        assert_eq!(code, if version.is_v5() { 0x88 } else { 3 });
+        let expected = "authentication is not available at the moment".to_owned();
+        assert_eq!(told, version.is_v5().then_some(expected));
+    }
     server.stop();
 }
 

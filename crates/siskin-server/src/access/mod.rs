@@ -92,9 +92,8 @@ impl Gate {
         let rules = self.rules();
         let users = rules.files.users.clone();
         let book = Book::new(rules.files.acl.clone(), self.config.subscribe_check, users);
-        // What clients bring along from other steps counts without any file.
-        let is_asked = book.has_something_to_say() || !self.config.auth.is_empty();
-        is_asked.then(|| Arc::new(book) as _)
+        // Without a file it may still be about what clients have brought along from the chain.
+        (book.has_file() || !self.chain.is_empty()).then(|| Arc::new(book) as _)
     }
 
     /// Reads all files anew. A file that cannot be used stays as it was, and the log says what is wrong with it. Says
@@ -184,11 +183,12 @@ pub(crate) fn check_files(config: &AccessConfig) -> Result<(), String> {
 fn steps(config: &AccessConfig) -> Vec<StepConfig> {
     let mut steps = Vec::new();
     if !config.password_file.as_os_str().is_empty() {
-        steps.push(StepConfig::PasswordFile(PasswordFileConfig::new(&config.password_file)));
+        let [name, by_scram] = LISTED.map(str::to_owned);
+        let file = PasswordFileConfig { name, ..PasswordFileConfig::new(&config.password_file) };
+        steps.push(StepConfig::PasswordFile(file));
         // Users whose hash is of that kind may prove their password without telling it.
-        if !config.auth.iter().any(|step| matches!(step, StepConfig::Scram(_))) {
-            steps.push(StepConfig::Scram(ScramConfig::new(&config.password_file)));
-        }
+        let scram = ScramConfig { name: by_scram, ..ScramConfig::new(&config.password_file) };
+        steps.push(StepConfig::Scram(scram));
     }
     steps.extend(config.auth.iter().cloned());
     steps
@@ -236,7 +236,7 @@ impl Ticket {
             final_data,
             by,
         } = identity;
-        let is_listed = &*by == PASSWORD_FILE;
+        let is_listed = LISTED.contains(&&*by);
         let claims = Claims { is_superuser, permissions, is_listed };
         let claims = claims.is_needed().then(|| Arc::new(claims) as _);
         let (method, final_data) = (method.map(Into::into), final_data.map(Into::into));
@@ -261,5 +261,5 @@ impl fmt::Display for Refused {
     }
 }
 
-/// What a chain calls the step of the password file.
-pub(crate) const PASSWORD_FILE: &str = "password file";
+/// What a chain calls the steps whose users are those of `access.password_file`.
+pub(crate) const LISTED: [&str; 2] = ["password file", "password file by scram"];

@@ -39,9 +39,9 @@ impl Book {
         Self { acl, check, users }
     }
 
-    /// Whether it could be of any use to ask.
-    pub(super) fn has_something_to_say(&self) -> bool {
-        self.acl.is_some() || self.users.is_some()
+    /// Whether there is an ACL file.
+    pub(super) fn has_file(&self) -> bool {
+        self.acl.is_some()
     }
 
     /// Whether a client was a user of the password file and is none any more.

@@ -15,7 +15,7 @@ use super::file::did_you_mean;
 use super::kind::{Kind, Unit, Value, quoted};
 use super::listener::{list, one, word, word_for};
 use super::nearest::nearest;
-use crate::access::PASSWORD_FILE;
+use crate::access::LISTED;
 
 /// What an `[[auth]]` table may hold: key, the types that have it, and what it is.
 pub const AUTH_KEYS: [(&str, &str, &str); 36] = [
@@ -187,7 +187,7 @@ impl Draft {
                 if name.is_empty() {
                     return Err("a name has at least one character".to_owned());
                 }
-                if name == PASSWORD_FILE {
+                if LISTED.contains(&name.as_str()) {
                     return Err(format!("`{name}` is what the step of access.password_file is called"));
                 }
                 match draft {
