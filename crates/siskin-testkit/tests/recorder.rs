@@ -110,7 +110,7 @@ fn two_clients_with_one_id_are_found_out() {
     }
     let findings = findings(&broker);
     assert!(findings[0].starts_with("Several clients use this client id"), "{findings:?}");
-    assert!(findings[0].contains(&clients[39].origin().ip().unwrap().to_string()), "{findings:?}");
+    assert!(findings[0].ends_with(", and others. Give each its own."), "{findings:?}");
     let story = story(&broker, "c");
     assert_eq!(story.entries[0].what, What::Forgotten, "a loop does not make a story longer");
     assert!(story.entries.len() < 60);

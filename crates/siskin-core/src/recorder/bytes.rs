@@ -67,6 +67,7 @@ pub(super) fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
         put_number(out, entry.until.ms_since(entry.at));
     }
     encode_what(&entry.what, out);
+    debug_assert!(out.len() - start <= ENTRY_BYTES_MAX, "a length is one byte");
     out[start] = (out.len() - start) as u8;
 }
 

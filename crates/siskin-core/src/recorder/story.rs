@@ -136,16 +136,25 @@ impl Story {
         if count < LOOP_MIN {
             return None;
         }
-        let names: Vec<_> = origins
-            .iter()
-            .map(|origin| origin.ip().map_or(origin.to_string(), |ip| ip.to_string()))
-            .collect();
-        let whence = names.join(" and ");
         let span = Span(last.ms_since(since));
-        Some(format!(
-            "Several clients use this client id and take the session from each other: {count} times in {span}, \
-             from {whence}. Give each its own id."
-        ))
+        let times = format!("{count} times in {span}");
+        Some(match &origins[..] {
+            [one] => format!(
+                "It connected {times} while its connection before was still there, always from {}: either it does not \
+                 close what it leaves, or several clients there use this client id.",
+                Host(*one)
+            ),
+            several => {
+                let names: Vec<_> =
+                    several.iter().take(ORIGINS_TOLD).map(|one| Host(*one).to_string()).collect();
+                let others = if several.len() > ORIGINS_TOLD { ", and others" } else { "" };
+                format!(
+                    "Several clients use this client id and take the session from each other: {times}, from {}{others}. \
+                     Give each its own.",
+                    names.join(", ")
+                )
+            }
+        })
     }
 
     fn silences(&self) -> Option<String> {
@@ -431,6 +440,18 @@ impl fmt::Display for Span {
     }
 }
 
+/// An address without its port.
+struct Host(Origin);
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.ip() {
+            Some(ip) => ip.fmt(f),
+            None => self.0.fmt(f),
+        }
+    }
+}
+
 struct KeepAlive(u16);
 
 impl fmt::Display for KeepAlive {
@@ -477,6 +498,9 @@ const AT_ONCE_MS: u64 = 10;
 const LOOP_MS: u64 = 600_000;
 const LOOP_MIN: u32 = 3;
 
+/// Addresses that are named in one sentence.
+const ORIGINS_TOLD: usize = 4;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,6 +515,37 @@ mod tests {
         assert_eq!(clock(3600).moment(before(90_500)), "04:44:03 (1 min 30 s ago)");
         assert_eq!(clock(-4 * 3600).moment(before(86_400_000)), "2026-11-21 23:45:34 (24 h ago)");
         assert_eq!(clock(0).moment(now.plus_s(7200)), "05:45:34 (in 2 h)");
+    }
+
+    #[test]
+    fn take_overs_from_one_address_may_be_those_of_a_single_client() {
+        let entry = |at: u64, from: &str, before: &str| {
+            let origin = |text: &str| Origin::from(text.parse::<std::net::SocketAddr>().unwrap());
+            let what = What::Connected {
+                origin: origin(from),
+                version: siskin_proto::Version::V5,
+                clean_start: true,
+                session_present: false,
+                keep_alive_asked_s: 0,
+                keep_alive_s: 0,
+                expiry_s: 0,
+                receive_maximum: 1,
+                waiting: 0,
+                took_over: Some(origin(before)),
+            };
+            Entry::new(Now::from_millis(at), what)
+        };
+        let finding = |entries: &[Entry<'static>]| {
+            let story = Story { client_id: "c".into(), present: None, entries: entries.to_vec() };
+            story.findings(&Limits::default()).concat()
+        };
+        let same = [1_000, 2_000, 3_000].map(|at| entry(at, "10.0.0.1:2", "10.0.0.1:1"));
+        assert!(finding(&same).starts_with("It connected 3 times in 2 s while"), "{}", finding(&same));
+        assert!(finding(&same[..2]).is_empty());
+        let two = [1_000, 2_000, 3_000].map(|at| entry(at, "10.0.0.1:2", "10.0.0.2:1"));
+        assert!(finding(&two).contains("3 times in 2 s, from 10.0.0.2, 10.0.0.1. Give"), "{}", finding(&two));
+        let slow = [1_000, 2_000, 700_000].map(|at| entry(at, "10.0.0.1:2", "10.0.0.2:1"));
+        assert!(finding(&slow).is_empty());
     }
 
     #[test]
