@@ -128,7 +128,7 @@ fn a_refused_connection_is_told_to_whoever_asks_for_the_client_id_that_it_gave()
     let stranger = refuse(Property::AuthenticationMethod("x"));
     let expected =
         format!("a connection from {} was not accepted: Bad authentication method (0x8C)", stranger.origin());
-    assert_eq!(told(&broker, "c"), [expected.clone()]);
+    assert_eq!(told(&broker, "c"), [&*expected]);
     assert!(headline(&broker, "c").starts_with("'c' was never connected"));
     // Also beside a session that is there, and in the order of time.
     broker.advance_s(1);
