@@ -143,16 +143,19 @@ impl Worker {
         self.report_drops(key, now);
         self.publish_will(key, now);
         let mut session = self.sessions.remove(key)?;
-        let lost = session.queue.len() + session.sender.open();
+        let open = session.queue.len() + session.sender.open();
         for text in session.subscriptions.keys() {
             if let Ok(filter) = TopicFilter::parse(text) {
                 self.shared.router.unsubscribe(filter, key);
             }
         }
+        let others = self.turn.orphans.len();
         session.orphan_all(&mut self.turn);
         if session.pass.as_ref().is_some_and(|pass| pass.permissions.is_some()) {
             self.shared.readers.set(key, None);
         }
+        // What came by shared subscriptions is for other members.
+        let lost = open.saturating_sub(self.turn.orphans.len() - others);
         self.forget_records(&session);
         self.wheel.disarm_all(key, &mut session.due);
         let stats = &self.turn.stats;
