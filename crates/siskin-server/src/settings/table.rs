@@ -268,7 +268,7 @@ pub static SETTINGS: &[Setting] = &[
         "Time between two rounds of $SYS messages"),
 
     Setting::fixed("recorder.enabled", switch!(limits.recorder_enabled),
-        "Whether it is recorded what happens to each client, for `siskin explain`"),
+        "Whether it is recorded what happens to each client"),
     Setting::fixed("recorder.clients_max", number!(limits.recorder_clients_max: u32, Count, 0, u32::MAX),
         "Clients without a session whose stories are kept; at the limit the oldest go"),
     Setting::fixed("recorder.bytes_max", number!(limits.recorder_bytes_max: u64, Bytes, 0, 1_u64 << 50),
