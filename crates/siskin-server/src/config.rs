@@ -1,5 +1,6 @@
 //! What the broker shall do: every value decided, nothing left to default.
 
+mod admin;
 mod listener;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,6 +11,7 @@ use siskin_auth::config::StepConfig;
 use siskin_core::Limits;
 pub use siskin_core::store::Durability;
 
+pub use admin::{AdminConfig, AdminListen, MetricFamilies, Secret};
 pub use listener::{
     Certificate, ClientCertificates, Identity, IdentityIs, Listener, Network, Place, Protocol, Tls, WebSocket,
 };
@@ -29,6 +31,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// Who is let in, and who says what clients may do.
     pub access: AccessConfig,
+    /// The HTTP API for operators.
+    pub admin: AdminConfig,
     /// What one transport may cost before and after it is a session's.
     pub transport: TransportLimits,
     /// What clients may do once they are connected.
@@ -193,6 +197,7 @@ impl Default for Config {
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },
             access: AccessConfig::default(),
+            admin: AdminConfig::default(),
             transport: TransportLimits::default(),
             limits: Limits::default(),
         }

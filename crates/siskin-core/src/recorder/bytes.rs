@@ -311,7 +311,6 @@ const NO_REASON: u8 = 0xFF;
 const TEXT_BYTES_MAX: usize = 100;
 
 /// Bytes of the longest entry: a text, two addresses, and numbers.
-#[cfg(test)]
 const ENTRY_BYTES_MAX: usize = 200;
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::config::AdminListen;
+
 /// The value of one setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
@@ -41,6 +43,10 @@ pub enum Kind {
         /// What is shown where none is named.
         word: &'static str,
     },
+    /// Where the HTTP API listens.
+    AdminAddress,
+    /// A text that is shown to nobody but those who wrote it.
+    Secret,
 }
 
 /// What a number counts.
@@ -82,6 +88,10 @@ impl Kind {
             Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
             Self::Directory { word } | Self::File { word } if *word == text => Ok(Value::Text(String::new())),
             Self::Directory { .. } | Self::File { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
+            Self::AdminAddress => Ok(Value::Text(text.parse::<AdminListen>()?.to_string())),
+            Self::Secret if text == NO_SECRET => Ok(Value::Text(String::new())),
+            Self::Secret if is_path(text) => Ok(Value::Text(text.to_owned())),
+            Self::Secret => Err("this is no text of one line".to_owned()),
             Self::Choice(_) | Self::TopicLevel | Self::Directory { .. } | Self::File { .. } => {
                 Err(format!("`{text}` is not {}", self.expected()))
             }
@@ -100,6 +110,7 @@ impl Kind {
             (Self::Directory { word } | Self::File { word }, Value::Text(value)) if value.is_empty() => {
                 (*word).to_owned()
             }
+            (Self::Secret, Value::Text(value)) if value.is_empty() => NO_SECRET.to_owned(),
             (_, Value::Text(value)) => value.clone(),
         }
     }
@@ -107,7 +118,7 @@ impl Kind {
     /// `value` as TOML.
     pub fn show_toml(&self, value: &Value) -> String {
         let text = self.show(value);
-        let is_name = matches!(self, Self::TopicLevel | Self::Directory { .. } | Self::File { .. });
+        let is_name = !matches!(self, Self::Number { .. } | Self::Switch | Self::Choice(_));
         let is_bare = matches!(value, Value::Switch(_)) || text.bytes().all(|byte| byte.is_ascii_digit());
         if is_bare && !is_name { text } else { quoted(&text) }
     }
@@ -131,6 +142,8 @@ impl Kind {
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters".to_owned(),
             Self::Directory { word } => format!("a directory or {word}"),
             Self::File { word } => format!("a file or {word}"),
+            Self::AdminAddress => "ADDRESS:PORT, a port of 127.0.0.1, default or off".to_owned(),
+            Self::Secret => format!("a text or {NO_SECRET}"),
         }
     }
 
@@ -146,6 +159,8 @@ impl Kind {
             Self::TopicLevel => "NAME",
             Self::Directory { .. } => "DIR",
             Self::File { .. } => "FILE",
+            Self::AdminAddress => "ADDRESS",
+            Self::Secret => "TEXT",
         }
     }
 
@@ -160,6 +175,7 @@ impl Kind {
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters",
             Self::Directory { word } => return format!("a directory, nor `{word}`"),
             Self::File { word } => return format!("a file, nor `{word}`"),
+            Self::AdminAddress | Self::Secret => return self.allowed(),
         };
         match self {
             Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),
@@ -214,6 +230,9 @@ impl Unit {
 fn is_topic_level(text: &str) -> bool {
     (1..=255).contains(&text.len()) && !text.contains(['/', '+', '#']) && !text.chars().any(char::is_control)
 }
+
+/// The word for a secret that there is not.
+const NO_SECRET: &str = "none";
 
 fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)

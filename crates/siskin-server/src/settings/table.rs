@@ -46,12 +46,21 @@ impl Setting {
 
     /// Its flag on the command line, without the dashes: `packet-size-max` for `limits.packet_size_max`.
     pub fn flag(&self) -> String {
-        self.name.trim_start_matches("limits.").trim_start_matches("access.").replace(['.', '_'], "-")
+        let name = self.name.trim_start_matches("limits.").trim_start_matches("access.");
+        name.trim_end_matches(".address").replace(['.', '_'], "-")
     }
 
     /// Its value in `config`.
     pub fn read(&self, config: &Config) -> Value {
         (self.field.read)(config)
+    }
+
+    /// Its value in `config` as it is written, but for a secret only that it is there.
+    pub fn show_masked(&self, config: &Config) -> String {
+        match (&self.field.kind, self.read(config)) {
+            (Kind::Secret, Value::Text(secret)) if !secret.is_empty() => "***".to_owned(),
+            (kind, value) => kind.show(&value),
+        }
     }
 
     /// Puts `value`, which came from its [`Kind::parse`], into `config`.
@@ -156,6 +165,28 @@ macro_rules! file {
     };
 }
 
+const ADMIN_ADDRESS: Field = Field {
+    kind: Kind::AdminAddress,
+    read: |config| Value::Text(config.admin.listen.to_string()),
+    write: |config, value| {
+        if let Value::Text(text) = value
+            && let Ok(listen) = text.parse()
+        {
+            config.admin.listen = listen;
+        }
+    },
+};
+
+const ADMIN_TOKEN: Field = Field {
+    kind: Kind::Secret,
+    read: |config| Value::Text(config.admin.token.0.clone()),
+    write: |config, value| {
+        if let Value::Text(token) = value {
+            config.admin.token.0.clone_from(token);
+        }
+    },
+};
+
 /// All settings, in the order in which they are shown.
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
@@ -190,6 +221,20 @@ pub static SETTINGS: &[Setting] = &[
     Setting::fixed("access.publish_denied", choice!(limits.publish_denied: "answer" = PublishDenied::Answer,
         "disconnect" = PublishDenied::Disconnect),
         "What becomes of a client that publishes where it may not: its message is dropped, or its connection ends"),
+    Setting::fixed("admin.address", ADMIN_ADDRESS,
+        "Where the HTTP API for operators listens; default is 127.0.0.1:18083 if that is free"),
+    Setting::fixed("admin.token", ADMIN_TOKEN,
+        "Token that users of the HTTP API must have; token_file keeps it out of this file and of process lists"),
+    Setting::fixed("admin.token_file", file!(admin.token_file),
+        "File whose first line is that token"),
+    Setting::fixed("admin.password_file", file!(admin.password_file),
+        "File of user names and password hashes of users of the HTTP API, as siskin passwd writes it"),
+    Setting::fixed("admin.metrics_siskin", switch!(admin.metrics.siskin),
+        "Whether /metrics shows Siskin's own names"),
+    Setting::fixed("admin.metrics_mosquitto", switch!(admin.metrics.mosquitto),
+        "Whether /metrics shows the names of mosquitto-exporter"),
+    Setting::fixed("admin.metrics_emqx", switch!(admin.metrics.emqx),
+        "Whether /metrics shows the names of EMQX"),
 
     Setting::fixed("limits.connections_max",
         number!(transport.connections_max: u32, Count, 0, u32::MAX, "open-files" = 0),

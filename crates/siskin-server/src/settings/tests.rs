@@ -24,6 +24,7 @@ fn other_value(setting: &Setting) -> Value {
         (Kind::Choice(words), default) => {
             words.iter().map(|word| Value::Text((*word).to_owned())).find(|value| *value != default).unwrap()
         }
+        (Kind::AdminAddress, _) => Value::Text("127.0.0.1:5".to_owned()),
         (_, Value::Switch(default)) => Value::Switch(!default),
         _ => Value::Text("other \"name\" \\ 5".to_owned()),
     }
