@@ -45,6 +45,8 @@ pub enum Cause {
     NotProved,
     /// The time is over for which the client was let in.
     AuthorizationExpired,
+    /// The client did more than a quota allows; the reason it is told.
+    OverQuota(Reason),
     /// The broker stops.
     Shutdown,
     /// An operator closed it.
@@ -101,7 +103,7 @@ impl Cause {
             Self::TakenOver => Some(Reason::SessionTakenOver),
             Self::Malformed(error) => Some(error.reason()),
             Self::Violation(violation) => Some(violation.reason()),
-            Self::Refused(reason) => Some(*reason),
+            Self::Refused(reason) | Self::OverQuota(reason) => Some(*reason),
             Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
             Self::NotSafe(health) => Some(unsafe_reason(*health)),
             Self::PublishDenied | Self::Revoked | Self::NotProved => Some(Reason::NotAuthorized),
@@ -178,6 +180,9 @@ impl fmt::Display for Cause {
             Self::Revoked => f.write_str("the client is no longer one who may connect"),
             Self::NotProved => f.write_str("the client could not prove once more who it is"),
             Self::AuthorizationExpired => f.write_str("the time is over for which the client was let in"),
+            Self::OverQuota(reason) => {
+                write!(f, "more than the quota of the client, its user or its listener allows ({reason})")
+            }
             Self::Shutdown => f.write_str("the broker stops"),
             Self::Administrative => f.write_str("an operator closed the connection"),
         }

@@ -102,6 +102,8 @@ pub enum Dropped {
     OutsideMountPoint,
     /// It waited for a client that may no longer receive it.
     Denied,
+    /// More came from the client than a quota allows.
+    OverQuota,
 }
 
 /// Why a session ended.
@@ -115,7 +117,7 @@ pub enum Ended {
 
 impl Dropped {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::QueueFull,
         Self::Expired,
         Self::TooLarge,
@@ -125,6 +127,7 @@ impl Dropped {
         Self::NotAllowed,
         Self::OutsideMountPoint,
         Self::Denied,
+        Self::OverQuota,
     ];
 
     /// A short name, for programs.
@@ -139,6 +142,7 @@ impl Dropped {
             Self::NotAllowed => "not_allowed",
             Self::OutsideMountPoint => "outside_mount_point",
             Self::Denied => "denied",
+            Self::OverQuota => "over_quota",
         }
     }
 }
@@ -153,6 +157,7 @@ impl fmt::Display for Dropped {
             Self::RetainedFull => "as many retained messages as allowed",
             Self::Unreadable => "its record in the store can no longer be read",
             Self::NotAllowed => "the topic is the broker's own",
+            Self::OverQuota => "more than the quota of the client, its user or its listener allows",
             Self::OutsideMountPoint => "the topic is not below the mount point of the client's listener",
             Self::Denied => "the client may no longer receive it",
         })

@@ -146,6 +146,8 @@ stats! {
     denied_publish,
     /// Filters that clients may not subscribe to.
     denied_subscribe,
+    /// Messages refused because more came than a quota allows.
+    dropped_over_quota,
     /// Messages dropped because their record can no longer be read.
     dropped_unreadable,
     /// Messages published with RETAIN.
@@ -197,6 +199,7 @@ impl Totals {
             Dropped::Unreadable => self.dropped_unreadable,
             Dropped::OutsideMountPoint => self.dropped_outside_mount_point,
             Dropped::Denied => self.dropped_denied,
+            Dropped::OverQuota => self.dropped_over_quota,
         }
     }
 }

@@ -136,6 +136,7 @@ impl Turn {
             Dropped::SlowReader => &self.stats.dropped_slow_reader,
             Dropped::RetainedFull => &self.stats.dropped_retained_full,
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
+            Dropped::OverQuota => &self.stats.dropped_over_quota,
             Dropped::OutsideMountPoint => &self.stats.dropped_outside_mount_point,
             Dropped::Denied => &self.stats.dropped_denied,
             Dropped::Unreadable => &self.stats.dropped_unreadable,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod listener;
+mod quota;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use admin::{AdminConfig, AdminListen, MetricFamilies, Secret};
 pub use listener::{
     Certificate, ClientCertificates, Identity, IdentityIs, Listener, Network, Place, Protocol, Tls, WebSocket,
 };
+pub use quota::{Ban, Banned, Excess, Flapping, Quotas, Rates};
 
 /// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
 #[derive(Clone, Debug)]
@@ -35,6 +37,12 @@ pub struct Config {
     pub admin: AdminConfig,
     /// What one transport may cost before and after it is a session's.
     pub transport: TransportLimits,
+    /// How much clients may do in a second.
+    pub quota: Quotas,
+    /// When those are banned who come again and again.
+    pub flapping: Flapping,
+    /// Who may not come in at all.
+    pub bans: Vec<Ban>,
     /// What clients may do once they are connected.
     pub limits: Limits,
 }
@@ -199,6 +207,9 @@ impl Default for Config {
             access: AccessConfig::default(),
             admin: AdminConfig::default(),
             transport: TransportLimits::default(),
+            quota: Quotas::default(),
+            flapping: Flapping::default(),
+            bans: Vec::new(),
             limits: Limits::default(),
         }
     }

@@ -5,6 +5,7 @@
 //! - [`Server`] binds, starts one thread per worker, and stops them in good order.
 //! - `access` is who is let in and what clients may do, by the rules of files.
 //! - `transport` is what carries bytes: TCP, Unix sockets, TLS, WebSocket, the PROXY protocol.
+//! - `turnstile` is who may come at all, and how much they may do in a second; `access` is who is let in.
 //! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
 //! - [`Broker`] is how the rest of the program looks into a running broker and acts on it.
 //! - `mailbox` is how anything gets from one thread to another.
@@ -32,6 +33,7 @@ mod report;
 mod server;
 mod throttle;
 mod transport;
+mod turnstile;
 mod worker;
 
 pub use broker::{Broker, Cursor, ListenerView, Page, ProcessView, Unanswered, WorkerView};
@@ -39,3 +41,4 @@ pub use config::Config;
 pub use server::{Server, StartError, check_files};
 pub use siskin_store::Figures as StoreFigures;
 pub use transport::Expiry;
+pub use turnstile::TooManyBans;

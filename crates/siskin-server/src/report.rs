@@ -76,6 +76,16 @@ pub(crate) fn broken_layer(peer: Peer, problem: &str) {
     info!(%peer, "the connection cannot go on: {}", Printable(problem));
 }
 
+/// Clients with one id that go on taking its session from each other.
+pub(crate) fn take_over_loop(client_id: &str, from: Peer, by: Peer, times: u32, within_s: u64) {
+    let id = Short(client_id);
+    warn!(
+        client = ?id, %from, %by, times,
+        "two clients use the id {id:?} and take its session from each other: {times} times within {within_s} s, \
+         now the one at {by} from the one at {from}; each client needs an id of its own"
+    );
+}
+
 /// The transports turned away that got no line of their own.
 pub(crate) fn more_turned_away(count: u64) {
     info!("{count} more connections were not accepted");

@@ -19,12 +19,13 @@ use siskin_store::{DiskStore, Opened};
 use crate::access::{self, Gate, is_anonymous_allowed};
 use crate::broker::Broker;
 use crate::clock::Clock;
-use crate::config::{AccessConfig, Config, Identity, Listener, Place, StoreConfig};
+use crate::config::{AccessConfig, Ban, Banned, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
 use crate::pulse::Pulse;
 use crate::report;
 use crate::transport::{self, Bound, Context, Door, Expiry};
+use crate::turnstile::{TooManyBans, Turnstile};
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
 
 /// A broker that listens and works until it is stopped. Dropped without [`Server::stop`] it goes on.
@@ -34,6 +35,7 @@ pub struct Server {
     store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
     handle: Broker,
+    clock: Clock,
     threads: Vec<JoinHandle<()>>,
     /// Dropped, it ends the thread that looks after files.
     watch: Option<Watch>,
@@ -112,7 +114,8 @@ impl Server {
         }
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
         let pulses = (0..workers).map(|_| Pulse::default()).collect();
-        let neighbours = Arc::new(Neighbours { mailboxes, loads, pulses, doors, gate });
+        let turnstile = Turnstile::new(config.quota, config.flapping, &config.bans, clock.now());
+        let neighbours = Arc::new(Neighbours { mailboxes, loads, pulses, doors, turnstile, gate });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -148,7 +151,7 @@ impl Server {
             connections_max,
             "open files {open_files}, so at most {connections_max} connections"
         );
-        Ok(Self { addresses, shared, store, neighbours, handle, threads, watch })
+        Ok(Self { addresses, shared, store, neighbours, handle, clock, threads, watch })
     }
 
     /// A handle for those who look into the broker, or act on it, from outside of its workers.
@@ -173,6 +176,23 @@ impl Server {
     /// When certificates and revocation lists expire.
     pub fn tls_expiries(&self) -> Vec<Expiry> {
         self.handle.tls_expiries()
+    }
+
+    /// Keeps somebody out from now on, for a time or for ever. Who is connected stays.
+    pub fn ban(&self, who: Banned, time: Option<Duration>, reason: &str) -> Result<(), TooManyBans> {
+        let now = self.clock.now();
+        let until = time.map(|time| now.plus_ms(time.as_millis().try_into().unwrap_or(u64::MAX)));
+        self.neighbours.turnstile.ban(Ban { who, until, reason: reason.to_owned() }, now)
+    }
+
+    /// Ends a ban; false if there was none.
+    pub fn unban(&self, who: &Banned) -> bool {
+        self.neighbours.turnstile.unban(who, self.clock.now())
+    }
+
+    /// The bans in force: those of the configuration, those made since, and those of flapping clients.
+    pub fn bans(&self) -> Vec<Ban> {
+        self.neighbours.turnstile.bans(self.clock.now())
     }
 
     /// The IP addresses listened on, in the order of the listeners, with the ports that the system chose.

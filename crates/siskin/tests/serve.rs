@@ -75,6 +75,25 @@ fn deaf_client(address: SocketAddr) -> TcpStream {
 }
 
 #[test]
+fn two_clients_that_take_one_session_from_each_other_are_both_named() {
+    let mut broker = Broker::start(&[]);
+    let address = broker.address();
+    let connect = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"\x10\x11\0\x04MQTT\x04\x02\0\0\0\x05twins").unwrap();
+        // The CONNACK: each comes after the one before it.
+        stream.read_exact(&mut [0; 4]).unwrap();
+        stream
+    };
+    let twins: Vec<_> = (0..4).map(|_| connect()).collect();
+    let line = broker.line_with("take its session from each other");
+    let ends = [&twins[2], &twins[3]].map(|twin| twin.local_addr().unwrap().to_string());
+    assert!(line.contains("\"twins\"") && ends.iter().all(|end| line.contains(end)), "{line}");
+    broker.signal(Signal::TERM);
+    assert_eq!(broker.status().0, Some(0));
+}
+
+#[test]
 fn the_broker_serves_until_a_signal_and_leaves_in_good_order() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut broker = Broker::start(&["--bind", "127.0.0.1"]);

@@ -162,6 +162,7 @@ pub enum ClosedKind {
     Revoked,
     AuthorizationExpired,
     NotProved,
+    OverQuota,
 }
 
 impl<'a> Entry<'a> {
@@ -241,7 +242,7 @@ impl Closed<'_> {
 
 impl ClosedKind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 18] = [
+    pub(super) const ALL: [Self; 19] = [
         Self::ClientDisconnect,
         Self::ConnectionLost,
         Self::Io,
@@ -260,6 +261,7 @@ impl ClosedKind {
         Self::Revoked,
         Self::AuthorizationExpired,
         Self::NotProved,
+        Self::OverQuota,
     ];
 
     fn of(cause: &Cause) -> Self {
@@ -282,6 +284,7 @@ impl ClosedKind {
             Cause::Revoked => Self::Revoked,
             Cause::AuthorizationExpired => Self::AuthorizationExpired,
             Cause::NotProved => Self::NotProved,
+            Cause::OverQuota(_) => Self::OverQuota,
         }
     }
 
@@ -325,6 +328,7 @@ impl ClosedKind {
             Self::Revoked => "revoked",
             Self::AuthorizationExpired => "authorization_expired",
             Self::NotProved => "not_proved",
+            Self::OverQuota => "over_quota",
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Worker {
     pub(crate) wills: Vec<(StoredWill, Publisher)>,
     /// The place of the session that is to learn of new rules next, while some have not.
     renewing: Option<usize>,
+    /// Whether the frame at hand is one more than a quota allows.
+    is_over_quota: bool,
     connections: usize,
     /// Of the connection that was accepted last.
     serial: u64,
@@ -83,6 +85,7 @@ impl Worker {
             mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
             wills: Vec::new(),
             renewing: None,
+            is_over_quota: false,
             connections: 0,
             serial: 0,
             system: (index == 0).then(|| System::new(&shared.limits, now)),
@@ -124,6 +127,22 @@ impl Worker {
             }
         }
         self.check_reader(key, now)
+    }
+
+    /// A frame of a client that has used up a quota: what it publishes is not taken over, and no subscription is
+    /// granted.
+    pub fn handle_over_quota(&mut self, key: SessionKey, frame: Frame<'_>, now: Now) -> Result<(), Ended> {
+        self.is_over_quota = true;
+        let outcome = self.handle(key, frame, now);
+        self.is_over_quota = false;
+        outcome
+    }
+
+    /// The client of session `key` is not read before `until`: it is not silent of its own accord.
+    pub fn excuse(&mut self, key: SessionKey, until: Now) {
+        if let Some(connection) = self.connection(key) {
+            connection.received_at = connection.received_at.max(until);
+        }
     }
 
     fn dispatch(&mut self, key: SessionKey, packet: &Packet<'_>, now: Now) -> Result<(), Cause> {

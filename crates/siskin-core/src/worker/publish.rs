@@ -191,6 +191,10 @@ impl Worker {
             self.report_drop(key, topic, Dropped::NotAllowed, now);
             return Ok(Reason::NotAuthorized);
         }
+        if self.is_over_quota {
+            self.report_drop(key, topic, Dropped::OverQuota, now);
+            return Ok(Reason::QuotaExceeded);
+        }
         let access = Access::Publish { qos: publish.qos, retain: publish.retain };
         if !self.check_access(key, access, topic, now) {
             return match self.turn.limits.publish_denied {

@@ -130,6 +130,9 @@ impl Worker {
         if let Some(reason) = self.unavailable(filter, id) {
             return Some(reason);
         }
+        if self.is_over_quota {
+            return Some(Reason::QuotaExceeded);
+        }
         let limits = &self.turn.limits;
         if is_too_deep(filter.filter(), limits.topic_levels_max) {
             return Some(Reason::TopicFilterInvalid);

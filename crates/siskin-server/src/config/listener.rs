@@ -8,6 +8,8 @@ use std::str::FromStr;
 use siskin_core::MountPoint;
 use siskin_proto::Version;
 
+use super::Rates;
+
 /// One socket that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
@@ -31,6 +33,8 @@ pub struct Listener {
     pub allow_anonymous: Option<bool>,
     /// Connections of this listener at once, 0 for no limit of its own. One more is closed at once.
     pub connections_max: u32,
+    /// What all its clients together may do in a second.
+    pub quota: Rates,
     /// The part of the topic tree that its clients take for the whole.
     pub mount_point: Option<MountPoint>,
 }
@@ -128,7 +132,7 @@ pub enum IdentityIs {
 }
 
 /// Addresses with a common prefix, or the peers of Unix sockets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Network {
     /// All whose first `bits` bits are those of `address`.
     Prefix {
@@ -155,6 +159,7 @@ impl Listener {
             authentication: true,
             allow_anonymous: None,
             connections_max: 0,
+            quota: Rates::default(),
             mount_point: None,
         }
     }
@@ -223,6 +228,25 @@ impl Network {
             _ => return false,
         };
         (ours ^ theirs).checked_shr(len - u32::from(*bits)).unwrap_or(0) == 0
+    }
+
+    /// The same network by its first address.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        let Self::Prefix { address, bits } = self else { return self };
+        match address {
+            IpAddr::V4(address) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
+                Self::Prefix { address: IpAddr::from((u32::from(address) & mask).to_be_bytes()), bits }
+            }
+            IpAddr::V6(address) if bits == 128 && address.to_ipv4_mapped().is_some() => {
+                Self::Prefix { address: IpAddr::V6(address).to_canonical(), bits: 32 }
+            }
+            IpAddr::V6(address) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
+                Self::Prefix { address: IpAddr::from((u128::from(address) & mask).to_be_bytes()), bits }
+            }
+        }
     }
 }
 

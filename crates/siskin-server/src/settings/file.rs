@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 use super::table::{SETTINGS, Setting};
-use super::{Settings, auth, listener};
+use super::{Settings, auth, ban, listener};
 
 /// Something wrong in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ impl File<'_> {
                 self.read_tables(LISTENER, value, Self::read_listener);
             } else if name == AUTH {
                 self.read_tables(AUTH, value, Self::read_step);
+            } else if name == BAN {
+                self.read_tables(BAN, value, Self::read_ban);
             } else if sections().any(|section| section == name) {
                 let Some(section) = value.get_ref().as_table() else {
                     self.mistake(value.span().start, format!("`{name}` is a section: write [{name}]"));
@@ -108,6 +110,13 @@ impl File<'_> {
         }
     }
 
+    fn read_ban(&mut self, at: usize, table: &DeTable<'_>) {
+        match ban::read(at, table) {
+            Ok(ban) => self.settings.bans.push(ban),
+            Err((at, message)) => self.mistake(at, message),
+        }
+    }
+
     fn read_listener(&mut self, at: usize, table: &DeTable<'_>) {
         match listener::read(at, table) {
             Ok(listen) => self.settings.listeners.push(listen),
@@ -139,6 +148,7 @@ type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
 const LISTENER: &str = "listener";
 
 const AUTH: &str = "auth";
+const BAN: &str = "ban";
 
 /// The sections there are, some of them more than once.
 fn sections() -> impl Iterator<Item = &'static str> {
@@ -150,7 +160,7 @@ fn unknown(section: &str, key: &str) -> String {
     let place = if section.is_empty() { String::new() } else { format!(" in [{section}]") };
     let problem = format!("there is no setting `{key}`{place}");
     let here = SETTINGS.iter().map(Setting::section_and_key).filter(|(of, _)| *of == section);
-    let outermost = sections().chain([LISTENER, AUTH]).filter(|_| section.is_empty());
+    let outermost = sections().chain([LISTENER, AUTH, BAN]).filter(|_| section.is_empty());
     if let Some(word) = nearest(key, here.map(|(_, key)| key).chain(outermost)) {
         return did_you_mean(problem, Some(word));
     }

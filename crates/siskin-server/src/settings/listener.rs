@@ -14,7 +14,7 @@ use super::file::{did_you_mean, scalar};
 use super::kind::{Kind, Unit, Value, quoted};
 use super::nearest::nearest;
 use crate::config::{
-    Certificate, ClientCertificates, Identity, IdentityIs, Listener, PORT, Place, Protocol,
+    Certificate, ClientCertificates, Identity, IdentityIs, Listener, PORT, Place, Protocol, Rates,
     SECURE_WEBSOCKET_PORT, TLS_PORT, Tls, WEBSOCKET_PORT, WebSocket,
 };
 
@@ -28,13 +28,17 @@ pub struct Listen {
 }
 
 /// What a `[[listener]]` table may hold: key and what it is.
-pub const LISTENER_KEYS: [(&str, &str); 21] = [
+pub const LISTENER_KEYS: [(&str, &str); 25] = [
     ("type", "What is spoken: tcp for MQTT alone, ws for MQTT over WebSocket"),
     ("address", "IP address to listen on; 0.0.0.0 and :: mean every address of this machine"),
     ("port", "Port to listen on; 0 means a free one; default 1883, 8883 with TLS, 8083 ws, 8084 ws with TLS"),
     ("socket", "Path of a Unix socket to listen on, in place of address and port"),
     ("mode", "Permissions of that socket, like \"0660\"; default is what the umask leaves"),
     ("connections_max", "Connections of this listener at once; one more is closed at once"),
+    ("quota_messages", "Messages a second from all its clients together; what is more is for quota.excess"),
+    ("quota_bytes", "Bytes a second from all its clients together"),
+    ("quota_connects", "Connections a second"),
+    ("quota_subscribes", "Subscriptions a second of all its clients together"),
     (
         "mount_point",
         "Topics below which its clients live, like \"plant/7/\": put in front of all they name, taken off again",
@@ -132,6 +136,7 @@ struct Draft {
     is_open: bool,
     allow_anonymous: Option<bool>,
     connections_max: u32,
+    quota: Rates,
     mount_point: Option<MountPoint>,
 }
 
@@ -179,6 +184,10 @@ impl Draft {
                     self.connections_max = max as u32;
                 }
             }
+            "quota_messages" => self.quota.messages = rate(value, Unit::Count)?,
+            "quota_bytes" => self.quota.bytes = rate(value, Unit::Bytes)?,
+            "quota_connects" => self.quota.connects = rate(value, Unit::Count)?,
+            "quota_subscribes" => self.quota.subscribes = rate(value, Unit::Count)?,
             "mount_point" => {
                 let text = one(value)?;
                 let parsed = MountPoint::parse(&text).map_err(|error| format!("`{text}` {error}"))?;
@@ -289,6 +298,7 @@ impl Draft {
             authentication: !self.is_open,
             allow_anonymous: self.allow_anonymous,
             connections_max: self.connections_max,
+            quota: self.quota,
             mount_point: self.mount_point,
         };
         Ok(Listen { listener, port: self.port })
@@ -316,6 +326,14 @@ pub(super) fn to_toml(listener: &Listener) -> String {
         }
     }
     put("connections_max", CONNECTIONS_MAX.show_toml(&Value::Number(listener.connections_max.into())));
+    for (key, unit, number) in [
+        ("quota_messages", Unit::Count, listener.quota.messages),
+        ("quota_bytes", Unit::Bytes, listener.quota.bytes),
+        ("quota_connects", Unit::Count, listener.quota.connects),
+        ("quota_subscribes", Unit::Count, listener.quota.subscribes),
+    ] {
+        put(key, rate_kind(unit).show_toml(&Value::Number(number)));
+    }
     let is_open = |version: &Version| listener.versions.is_empty() || listener.versions.contains(version);
     let versions = VERSIONS.iter().filter(|(_, version)| is_open(version)).map(|(word, _)| *word);
     put("versions", list(versions));
@@ -434,6 +452,21 @@ const IDENTITIES: [(&str, Identity); 4] = [
 
 const IDENTITY_IS: [(&str, IdentityIs); 2] =
     [("user", IdentityIs::UserName), ("client_id", IdentityIs::ClientId)];
+
+/// What may come in a second.
+const fn rate_kind(unit: Unit) -> Kind {
+    Kind::Number { unit, range: 0..=RATE_MAX, word: Some(("unlimited", 0)) }
+}
+
+fn rate(value: &DeValue<'_>, unit: Unit) -> Result<u64, String> {
+    match rate_kind(unit).parse(&one(value)?)? {
+        Value::Number(number) => Ok(number),
+        Value::Switch(_) | Value::Text(_) => Ok(0),
+    }
+}
+
+/// More than this in a second cannot be told from any number.
+pub(super) const RATE_MAX: u64 = 1_000_000_000;
 
 const CONNECTIONS_MAX: Kind =
     Kind::Number { unit: Unit::Count, range: 0..=u32::MAX as u64, word: Some(("unlimited", 0)) };

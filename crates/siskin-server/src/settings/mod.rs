@@ -1,6 +1,7 @@
 //! What a user may write, in a file or on the command line, and how it becomes a [`Config`].
 
 mod auth;
+mod ban;
 mod file;
 mod kind;
 mod listener;
@@ -13,6 +14,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 pub use auth::AUTH_KEYS;
+pub use ban::BAN_KEYS;
 pub use file::Mistake;
 pub use kind::{Kind, Unit, Value};
 pub use listener::{LISTENER_KEYS, Listen};
@@ -20,7 +22,7 @@ pub use table::{SETTINGS, Setting};
 
 use siskin_auth::config::StepConfig;
 
-use crate::config::{Config, LOOPBACK, Listener, Place, Protocol, Tls, WebSocket};
+use crate::config::{Ban, Config, LOOPBACK, Listener, Place, Protocol, Tls, WebSocket};
 
 /// What one user wrote in one place; what was left out is not in here.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,7 @@ pub struct Settings {
     port: Option<u16>,
     extras: Vec<(Extra, u16)>,
     tls: Option<Tls>,
+    bans: Vec<Ban>,
 }
 
 /// A kind of listener that a port alone can ask for, beside those for plain MQTT.
@@ -86,6 +89,7 @@ impl Settings {
         let mut values = other.values;
         values.append(&mut self.values);
         self.extras.extend(other.extras);
+        self.bans.extend(other.bans);
         Self {
             values,
             listeners: self.listeners,
@@ -93,6 +97,7 @@ impl Settings {
             port: self.port.or(other.port),
             extras: self.extras,
             tls: self.tls.or(other.tls),
+            bans: self.bans,
         }
     }
 
@@ -112,6 +117,7 @@ impl Settings {
             .iter()
             .map(|listen| listen.resolve(self.port))
             .filter(|listener| !self.extras.iter().any(|(extra, _)| extra.is_kind_of(listener)));
+        config.bans.clone_from(&self.bans);
         config.listeners.clear();
         for listener in kept.chain(added) {
             let is_free_port = matches!(&listener.place, Place::Address(address) if address.port() == 0);
@@ -191,6 +197,12 @@ impl Config {
         }
         for listener in &self.listeners {
             let _ = writeln!(text, "{}", listener::to_toml(listener));
+        }
+        for (key, help) in BAN_KEYS {
+            let _ = writeln!(text, "# {key}: {help}.");
+        }
+        for ban in &self.bans {
+            let _ = writeln!(text, "{}", ban::to_toml(ban));
         }
         text.truncate(text.trim_end().len() + 1);
         text

@@ -6,7 +6,8 @@ use siskin_core::{PublishDenied, QueueFull};
 use siskin_proto::Qos;
 
 use super::kind::{Kind, Unit, Value};
-use crate::config::{Anonymous, Config, LogFormat, LogLevel, SubscribeCheck, WORKERS_MAX};
+use super::listener::RATE_MAX;
+use crate::config::{Anonymous, Config, Excess, LogFormat, LogLevel, SubscribeCheck, WORKERS_MAX};
 
 /// One setting.
 #[derive(Debug)]
@@ -235,6 +236,38 @@ pub static SETTINGS: &[Setting] = &[
         "Whether /metrics shows the names of mosquitto-exporter"),
     Setting::fixed("admin.metrics_emqx", switch!(admin.metrics.emqx),
         "Whether /metrics shows the names of EMQX"),
+    Setting::fixed("quota.client_messages", number!(quota.client.messages: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Messages a second that one client may publish"),
+    Setting::fixed("quota.client_bytes", number!(quota.client.bytes: u64, Bytes, 0, RATE_MAX, "unlimited" = 0),
+        "Bytes a second that one client may send"),
+    Setting::fixed("quota.client_connects", number!(quota.client.connects: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Connects a second with one client id"),
+    Setting::fixed("quota.client_subscribes",
+        number!(quota.client.subscribes: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Subscriptions a second that one client may make"),
+    Setting::fixed("quota.user_messages", number!(quota.user.messages: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Messages a second that all clients with one user name may publish together"),
+    Setting::fixed("quota.user_bytes", number!(quota.user.bytes: u64, Bytes, 0, RATE_MAX, "unlimited" = 0),
+        "Bytes a second that all clients with one user name may send together"),
+    Setting::fixed("quota.user_connects", number!(quota.user.connects: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Connects a second with one user name"),
+    Setting::fixed("quota.user_subscribes",
+        number!(quota.user.subscribes: u64, Count, 0, RATE_MAX, "unlimited" = 0),
+        "Subscriptions a second that all clients with one user name may make together"),
+    Setting::fixed("quota.excess", choice!(quota.excess: "delay" = Excess::Delay, "drop" = Excess::Drop,
+        "disconnect" = Excess::Disconnect),
+        "What becomes of what is more than a quota allows, those of listeners too"),
+
+    Setting::fixed("flapping.client_connects",
+        number!(flapping.client_connects: u32, Count, 0, u32::MAX, "unlimited" = 0),
+        "Connects with one client id within flapping.window; with as many it is banned"),
+    Setting::fixed("flapping.address_connects",
+        number!(flapping.address_connects: u32, Count, 0, u32::MAX, "unlimited" = 0),
+        "Connects from one address within flapping.window; with as many it is banned"),
+    Setting::fixed("flapping.window", number!(flapping.window_ms: u64, Millis, 100, 86_400_000),
+        "Time in which connects are counted"),
+    Setting::fixed("flapping.ban", number!(flapping.ban_ms: u64, Millis, 100, 31_536_000_000_u64),
+        "Time for which a client id or address that flaps is banned"),
 
     Setting::fixed("limits.connections_max",
         number!(transport.connections_max: u32, Count, 0, u32::MAX, "open-files" = 0),

@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use super::*;
+use crate::config::{Banned, Excess};
 
 fn at(address: &str) -> Listener {
     address.parse::<SocketAddr>().unwrap().into()
@@ -273,4 +274,68 @@ fn a_port_of_another_kind_is_listened_on_at_the_same_addresses() {
     flags.add(Extra::WebSocket, 9);
     let shown: Vec<_> = flags.or(file).resolve().listeners.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["MQTT over WebSocket on 127.0.0.1:9", "MQTT over WebSocket on [::1]:9"]);
+}
+
+#[test]
+fn quotas_and_bans_as_a_file_say_the_same() {
+    let text = r#"
+[quota]
+client_messages = 100
+user_bytes = "1MiB"
+excess = "disconnect"
+
+[flapping]
+client_connects = 15
+ban = "10m"
+
+[[listener]]
+address = "10.0.0.1"
+quota_messages = 5000
+quota_bytes = "10MiB"
+quota_connects = "unlimited"
+
+[[ban]]
+client = "loud \"one\""
+reason = "too loud"
+
+[[ban]]
+address = "192.0.2.0/24"
+until = 2030-12-31T23:59:58Z
+"#;
+    let config = resolved(text);
+    assert_eq!((config.quota.client.messages, config.quota.user.bytes), (100, 1 << 20));
+    assert_eq!((config.quota.excess, config.flapping.ban_ms), (Excess::Disconnect, 600_000));
+    let quota = config.listeners[0].quota;
+    assert_eq!((quota.messages, quota.bytes, quota.connects), (5000, 10 << 20, 0));
+    let until = config.bans[1].until.map(siskin_core::Now::as_millis);
+    assert_eq!((config.bans[0].until, until), (None, Some(1_924_991_998_000)));
+    assert_eq!(config.bans[0].who, Banned::Client("loud \"one\"".to_owned()));
+    let back = resolved(&config.to_toml());
+    assert_eq!((back.quota, back.flapping), (config.quota, config.flapping));
+    assert_eq!((back.listeners, back.bans), (config.listeners, config.bans));
+}
+
+#[test]
+fn a_ban_says_what_is_wrong_with_it_and_where() {
+    for (text, expected) in [
+        ("[[ban]]\nreason = \"x\"", "1:1: this ban has no `client`, `user` or `address`"),
+        (
+            "[[ban]]\nclient = \"x\"\nuser = \"y\"",
+            "3:1: a ban is about one client, user or address: write another",
+        ),
+        ("[[ban]]\nadress = \"x\"", "2:1: a ban has no `adress`; did you mean `address`?"),
+        (
+            "[[ban]]\naddress = \"x\"",
+            "2:11: `address`: `x` is not an IP address, a network like 10.0.0.0/8, or `unix`",
+        ),
+        (
+            "[[ban]]\nclient = \"x\"\nuntil = \"noon\"",
+            "3:9: `until`: `noon` is not a date and time in UTC like 2030-12-31T12:00:00Z",
+        ),
+        ("[ban]\nclient = \"x\"", "1:1: write [[ban]], once for each"),
+    ] {
+        let mistakes = Settings::from_toml(text).unwrap_err();
+        let shown: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [expected]);
+    }
 }

@@ -15,12 +15,15 @@ use super::websocket::{Terms, WebSocket};
 use super::{Layered, Peer, Transport, tcp, unix};
 use crate::config::{Listener, Place, Protocol};
 use crate::server::StartError;
+use crate::turnstile::Quota;
 
 /// The terms of a listener, known to all workers.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
     tls: Option<Context>,
     websocket: Option<Arc<Terms>>,
+    /// What all its clients together may do in a second.
+    pub(crate) quota: Option<Arc<Quota>>,
     /// Connections that came through it and are there.
     open: AtomicU32,
     /// Removes the file of a Unix socket at the end.
@@ -94,7 +97,8 @@ impl Door {
             })),
         };
         let open = AtomicU32::new(0);
-        Ok(Self { listener: listener.clone(), tls, websocket, open, _file: file })
+        let quota = Quota::new(listener.quota).map(Arc::new);
+        Ok(Self { listener: listener.clone(), tls, websocket, quota, open, _file: file })
     }
 
     /// The layers of this listener on top of `socket`. They cost nothing where there are none.

@@ -6,11 +6,14 @@ use std::sync::atomic::Ordering;
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use siskin_core::{Cause, Now};
+use siskin_proto::Reason;
 
 use super::{LISTENERS, Neighbours};
+use crate::config::Excess;
 use crate::report;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, ListeningSocket, Peer, Socket};
+use crate::turnstile::Kind;
 
 /// The listeners. The first worker has it: with one worker, nothing of a connection crosses threads.
 pub(crate) struct Acceptor {
@@ -80,7 +83,7 @@ impl Acceptor {
             return Accepted::Nobody;
         }
         self.paused_until = None;
-        let Some(at) = self.waiting.iter().position(|waiting| *waiting) else { return Accepted::Nobody };
+        let Some(at) = self.next_waiting(now, neighbours) else { return Accepted::Nobody };
         if let Err(until) = self.rate.admit(now) {
             self.paused_until = Some(until);
             return Accepted::Nobody;
@@ -91,6 +94,25 @@ impl Acceptor {
                 self.rate.give_back();
                 self.fail(at, &error, now)
             }
+        }
+    }
+
+    /// A listener at which somebody waits, and that has room. Where all who wait must go on waiting, nobody is let in
+    /// before one of them has room again.
+    fn next_waiting(&mut self, now: Now, neighbours: &Neighbours) -> Option<usize> {
+        let delays = neighbours.turnstile.excess() == Excess::Delay;
+        let room_at = |at: usize| match &neighbours.doors[at].quota {
+            Some(quota) if delays => quota.room_at(Kind::Connects, now),
+            _ => None,
+        };
+        let waiting = self.waiting.iter().enumerate().filter(|(_, waiting)| **waiting);
+        let (at, room_at) = waiting.map(|(at, _)| (at, room_at(at))).min_by_key(|(_, room_at)| *room_at)?;
+        match room_at {
+            Some(_) => {
+                self.paused_until = room_at;
+                None
+            }
+            None => Some(at),
         }
     }
 
@@ -105,6 +127,16 @@ impl Acceptor {
         let loads = neighbours.loads.iter().map(|load| load.load(Ordering::Relaxed));
         let open: u32 = loads.clone().sum();
         let door = &neighbours.doors[at];
+        if let Some(quota) = &door.quota {
+            // Where excess waits, it waits before it is accepted.
+            if quota.is_over(Kind::Connects, now) {
+                if let Some(count) = self.full.pass(now) {
+                    report::turned_away(peer, None, &Cause::OverQuota(Reason::ConnectionRateExceeded), count);
+                }
+                return Accepted::Closed;
+            }
+            quota.charge(Kind::Connects, 1, now);
+        }
         if open >= self.connections_max || !door.enter() {
             if let Some(count) = self.full.pass(now) {
                 report::turned_away(peer, None, &Cause::TooManyConnections, count);

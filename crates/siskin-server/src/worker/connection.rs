@@ -25,6 +25,8 @@ pub(super) struct Connection {
     pub(super) is_paused: bool,
     /// Is not read until the store has made safe what it sent.
     pub(super) is_ahead: bool,
+    /// Is not read until a quota has room again.
+    pub(super) is_throttled: bool,
     /// The peer sends no more: what is short of a full read may still be followed by the end.
     pub(super) is_read_closed: bool,
     /// The kernel refused bytes and will say when it takes some.
@@ -92,6 +94,7 @@ impl Connection {
             continues: false,
             is_paused: false,
             is_ahead: false,
+            is_throttled: false,
             is_read_closed: false,
             is_refused: false,
             watches_writable: false,
@@ -108,6 +111,11 @@ impl Connection {
             Phase::Open(key) => Some(key),
             _ => None,
         }
+    }
+
+    /// Whether it is not read for now, whatever it has sent.
+    pub(super) fn is_kept_waiting(&self) -> bool {
+        self.is_paused || self.is_ahead || self.is_throttled
     }
 
     /// Bytes of the largest frame it may send now. A stranger gets less memory than a client.

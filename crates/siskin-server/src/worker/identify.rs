@@ -238,10 +238,12 @@ impl Worker {
                     self.to_expire.set(index, Now::from_millis(at.saturating_mul(1000)));
                 }
                 // At once: a connection that this one takes over has the same key until it is closed.
-                self.apply_closes();
+                let taken_over = self.apply_closes();
+                self.settle_turnstile(index, first, taken_over);
                 self.connections[index as usize].session()
             }
             Connected::Refused { reply, cause, client_id } => {
+                self.settle_turnstile(index, first, None);
                 // The core has recorded it.
                 self.report_turned_away(index, client_id.as_deref(), &cause);
                 self.refuse(index, &reply);
@@ -279,6 +281,7 @@ impl Worker {
 
     fn turn_back(&mut self, index: u32, connect: &Connect<'_>, refused: &Refused) {
         self.core.count_refused();
+        self.count_turned_back(index, connect);
         self.turn_away(index, Some(connect.client_id), refused);
         self.refuse(index, &refusal(connect, refused.reason, &refused.told));
     }

@@ -10,10 +10,13 @@ mod deadlines;
 mod expiries;
 mod identify;
 mod read;
+mod take_over;
 mod terms;
+mod turnstile;
 mod write;
 
-use std::collections::{HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::mem;
@@ -39,10 +42,13 @@ use crate::pulse::Pulse;
 use crate::report;
 use crate::throttle::Throttle;
 use crate::transport::{Arrival, Door, READ_BYTES, Scratch};
+use crate::turnstile::{Meter, Turnstile};
 use accept::Accepted;
 use connection::{Connection, Phase};
 use deadlines::{Deadline, Deadlines};
 use expiries::Expiries;
+use take_over::TakeOvers;
+use turnstile::Throttled;
 
 /// What workers know of each other.
 pub(crate) struct Neighbours {
@@ -53,6 +59,8 @@ pub(crate) struct Neighbours {
     pub(crate) pulses: Vec<Pulse>,
     /// The listeners' terms.
     pub(crate) doors: Vec<Door>,
+    /// Who may come at all, and how much they may do.
+    pub(crate) turnstile: Turnstile,
     /// Who is let in.
     pub(crate) gate: Gate,
 }
@@ -95,6 +103,11 @@ pub(crate) struct Worker {
     continuing: Vec<u32>,
     /// Those that are not read until the store has made safe what they sent.
     ahead: Vec<u32>,
+    /// Those that are not read until a quota has room again.
+    throttled: BinaryHeap<Reverse<Throttled>>,
+    /// By connection: what it may do in a second. Empty for as long as nothing is limited.
+    meters: Vec<Option<Box<Meter>>>,
+    take_overs: TakeOvers,
     /// Those with something to write.
     dirty: Vec<(SessionKey, u32)>,
     /// Those whose layers have something to say themselves.
@@ -148,6 +161,9 @@ impl Worker {
             scratch: Scratch::default(),
             continuing: Vec::new(),
             ahead: Vec::new(),
+            throttled: BinaryHeap::new(),
+            meters: Vec::new(),
+            take_overs: TakeOvers::default(),
             dirty: Vec::new(),
             owing: Vec::new(),
             gone: Vec::new(),
@@ -234,6 +250,7 @@ impl Worker {
         connection.is_read_closed |= event.is_read_closed();
         if event.is_error() {
             connection.is_paused = false;
+            connection.is_throttled = false;
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
             self.read(index);
@@ -318,6 +335,9 @@ impl Worker {
         }
         self.serial = self.serial.wrapping_add(1);
         entry.insert(Connection::new(arrival, self.serial));
+        if let Some(meter) = self.meters.get_mut(token.0) {
+            *meter = None;
+        }
         self.to_connect.set(self.now, token.0 as u32, self.serial);
         Some(token.0 as u32)
     }
@@ -341,6 +361,7 @@ impl Worker {
                 self.core.disconnect(key, siskin_core::Cause::AuthorizationExpired, self.now);
             }
         }
+        self.resume_throttled();
         if let Some(count) = self.turned_away.owed(self.now) {
             report::more_turned_away(count);
         }
@@ -417,6 +438,7 @@ impl Worker {
             self.to_expire.next(),
             self.acceptor.as_ref().and_then(|acceptor| acceptor.next_deadline(now)),
             self.turned_away.next(),
+            self.throttled.peek().map(|Reverse(throttled)| throttled.until),
         ];
         let next = next.into_iter().flatten().min()?;
         Some(Duration::from_millis(next.ms_since(now)))

@@ -24,7 +24,7 @@ impl Worker {
             Phase::Closing(_) => return self.discard(index),
             Phase::Identifying(ref waiting) if waiting.asked.is_none() => return,
             Phase::Leaving | Phase::Gone => return,
-            Phase::Opening | Phase::Open(_) if connection.is_paused || connection.is_ahead => return,
+            Phase::Opening | Phase::Open(_) if connection.is_kept_waiting() => return,
             Phase::Opening | Phase::Identifying(_) | Phase::Open(_) => {}
         }
         if matches!(connection.transport, Transport::Layered(_)) {
@@ -118,6 +118,7 @@ impl Worker {
                 let is_drained = taken < asked && !self.connections[index as usize].is_read_closed;
                 self.feed_and_account(index, bytes);
                 self.check_ahead(index);
+                self.check_quota(index);
                 if !is_drained {
                     self.read_again(index);
                 }
@@ -181,8 +182,9 @@ impl Worker {
     }
 
     /// Handles the whole frames in `bytes` and keeps the rest. False if the connection is read no more.
-    fn split(&mut self, index: u32, mut bytes: &[u8]) -> bool {
+    pub(super) fn split(&mut self, index: u32, mut bytes: &[u8]) -> bool {
         let mut session = self.connections[index as usize].session();
+        let mut is_metered = self.meter(index).is_some();
         while !bytes.is_empty() {
             let frame_max = self.connections[index as usize].frame_max(self.packet_size_max);
             let frame = match frame(bytes, frame_max) {
@@ -213,10 +215,15 @@ impl Worker {
                 if session.is_none() {
                     return false;
                 }
+                is_metered = self.meter(index).is_some();
                 bytes = &bytes[frame.len..];
                 continue;
             };
-            if self.core.handle(key, frame, self.now).is_err() {
+            let handled = match is_metered {
+                false => self.core.handle(key, frame, self.now),
+                true => self.handle_metered(index, key, frame),
+            };
+            if handled.is_err() {
                 self.apply_closes();
                 return false;
             }
@@ -249,6 +256,10 @@ impl Worker {
                 return None;
             }
         };
+        if !self.pass_turnstile(index, admitted, bytes) {
+            return None;
+        }
+        let door = &self.neighbours.doors[usize::from(self.connections[index as usize].door)].listener;
         if self.neighbours.gate.is_open(door) {
             self.let_in(index, admitted, bytes, None)
         } else {

@@ -103,12 +103,16 @@ impl Worker {
         }
     }
 
-    /// Begins to close the connections that the core has ended.
-    pub(super) fn apply_closes(&mut self) {
+    /// Begins to close the connections that the core has ended. Gives the last of those that another took over.
+    pub(super) fn apply_closes(&mut self) -> Option<u32> {
+        let mut taken_over = None;
         let mut closes = mem::take(&mut self.closes);
         self.core.take_closes(&mut closes);
         for close in closes.drain(..) {
             let connection = self.connections.get(close.connection as usize);
+            if close.cause == Cause::TakenOver {
+                taken_over = Some(close.connection);
+            }
             if connection.is_some_and(|connection| connection.session().is_some()) {
                 // After its DISCONNECT a client sends nothing, and waits for nothing.
                 let lingers = !matches!(close.cause, Cause::ClientDisconnect(_));
@@ -116,6 +120,7 @@ impl Worker {
             }
         }
         self.closes = closes;
+        taken_over
     }
 
     /// Closes a connection once the peer has taken `out`, or its time for that is over.
