@@ -165,7 +165,7 @@ fn protocols_are_agreed_on_when_a_client_offers_some() {
 }
 
 #[test]
-fn new_certificates_come_into_force_while_two_hundred_clients_stay() {
+fn new_certificates_come_into_force_while_a_thousand_clients_stay() {
     let (folder, authority) = (Folder::new(), Authority::new("authority"));
     let (old, new) = (authority.issue(&["localhost"]), authority.issue(&["localhost"]));
     let certificate = folder.put_issued("server", &old);
@@ -175,7 +175,7 @@ fn new_certificates_come_into_force_while_two_hundred_clients_stay() {
     });
     let address = server.addresses()[0];
     let connect = |number| Client::connect_over(authority.dial(address, None), &format!("client{number}"));
-    let mut clients: Vec<_> = (0..200).map(connect).collect();
+    let mut clients: Vec<_> = (0..1000).map(connect).collect();
     assert_eq!(shown(&authority, address, "localhost"), old.der);
     folder.put_issued("server", &new);
     server.reload_tls();
