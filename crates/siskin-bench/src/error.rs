@@ -69,6 +69,8 @@ pub enum BenchError {
         /// Why.
         problems: Vec<Problem>,
     },
+    /// TLS or WebSocket cannot be had as it was asked for: what, and why.
+    Transport(String),
     /// The system gave no thread, poll or timer.
     System(io::Error),
 }
@@ -88,6 +90,7 @@ impl fmt::Display for BenchError {
                  so nothing could be accounted for"
             ),
             Self::Option(text) => f.write_str(text),
+            Self::Transport(text) => f.write_str(text),
             Self::TooManyStreams(streams) => write!(
                 f,
                 "{streams} pairs of publisher and subscriber are too many to account for; take fewer of either"

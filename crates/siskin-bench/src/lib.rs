@@ -9,6 +9,7 @@
 //!   once, and received without an allocation.
 //! - `header`, `seen`, `tally`: every payload says who sent it, as which, and when; what is lost, duplicated
 //!   or out of order follows exactly.
+//! - `stream`, `layers`: a socket, and TLS and WebSocket above it where they are asked for.
 //! - `procfs`: what the broker's process used meanwhile.
 
 mod clock;
@@ -16,6 +17,7 @@ mod error;
 mod header;
 mod json;
 mod latency;
+mod layers;
 mod open_files;
 mod options;
 mod plan;

@@ -1,6 +1,7 @@
 //! What a user may say about a run. What was left out is the scenario's to decide.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use siskin_proto::{Qos, Version};
@@ -41,6 +42,8 @@ pub struct Options {
     pub connect_rate_per_s: Option<f64>,
     pub connecting_max: u32,
     pub sources: Vec<IpAddr>,
+    pub ca: Option<PathBuf>,
+    pub websocket_path: Option<String>,
     pub cycles: Option<u64>,
     pub each: Option<u32>,
     pub hold: Duration,
@@ -95,6 +98,8 @@ impl Options {
             connect_rate_per_s: None,
             connecting_max: 100,
             sources: Vec::new(),
+            ca: None,
+            websocket_path: None,
             cycles: None,
             each: None,
             hold: Duration::from_secs(5),

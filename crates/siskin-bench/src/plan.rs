@@ -10,6 +10,7 @@ use siskin_proto::{Qos, TopicFilter, TopicName, Version};
 
 use crate::error::{BenchError, PlaceholderFault};
 use crate::header::HEADER_BYTES;
+use crate::layers::Transport;
 use crate::options::{Options, WindowOn};
 use crate::route::Routes;
 use crate::scenario::{Bound, Count, Scenario};
@@ -50,6 +51,7 @@ pub struct Plan {
     pub(crate) connect_rate_per_s: Option<f64>,
     pub(crate) connecting_max: u32,
     pub(crate) sources: Vec<IpAddr>,
+    pub(crate) transport: Transport,
     pub(crate) cycles: Option<u64>,
     pub(crate) each: u32,
     pub(crate) hold: Duration,
@@ -89,6 +91,8 @@ impl Plan {
     /// Decides everything that `options` leaves open, and refuses what cannot be done or accounted for.
     pub fn new(options: Options) -> Result<Self, BenchError> {
         check(&options)?;
+        let transport =
+            Transport::new(&options.host, options.ca.as_deref(), options.websocket_path.as_deref())?;
         let scenario = options.scenario;
         let defaults = scenario.defaults();
         let clients = options.clients.unwrap_or(defaults.clients);
@@ -155,6 +159,7 @@ impl Plan {
             connect_rate_per_s: options.connect_rate_per_s,
             connecting_max: options.connecting_max,
             sources: options.sources,
+            transport,
             cycles,
             each: options.each.unwrap_or(defaults.each),
             hold: options.hold,

@@ -1,4 +1,4 @@
-//! The transport of a connection. One kind so far; others become further variants.
+//! The transport of a connection: a socket, and what may be between it and the packets.
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -9,14 +9,21 @@ use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 
+use crate::layers::{Layers, Transport};
+
 #[derive(Debug)]
-pub(crate) enum Stream {
-    Tcp(TcpStream),
+pub(crate) struct Stream {
+    socket: TcpStream,
+    layers: Option<Box<Layers>>,
 }
 
 impl Stream {
     /// Begins to connect. [`Self::is_connected`] says when it is.
-    pub(crate) fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Self> {
+    pub(crate) fn open(
+        target: SocketAddr,
+        source: Option<IpAddr>,
+        transport: &Transport,
+    ) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(target), Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -28,21 +35,19 @@ impl Stream {
             Err(error) if error.raw_os_error() == Some(Errno::INPROGRESS.raw_os_error()) => {}
             Err(error) => return Err(error),
         }
-        Ok(Self::Tcp(TcpStream::from_std(socket.into())))
+        Ok(Self { socket: TcpStream::from_std(socket.into()), layers: transport.layers()? })
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let Self::Tcp(stream) = self;
-        registry.register(stream, token, Interest::READABLE | Interest::WRITABLE)
+        registry.register(&mut self.socket, token, Interest::READABLE | Interest::WRITABLE)
     }
 
     /// Whether the connection stands, or why it will not.
     pub(crate) fn is_connected(&self) -> io::Result<bool> {
-        let Self::Tcp(stream) = self;
-        if let Some(error) = stream.take_error()? {
+        if let Some(error) = self.socket.take_error()? {
             return Err(error);
         }
-        match stream.peer_addr() {
+        match self.socket.peer_addr() {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
             Err(error) => Err(error),
@@ -51,18 +56,38 @@ impl Stream {
 
     /// When this is closed, the port is free at once. Only for a connection that the other end has closed.
     pub(crate) fn leave_no_trace(&self) {
-        let Self::Tcp(stream) = self;
         // Without it the port waits for a minute, which only matters to whoever opens very many.
-        let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Self::Tcp(stream) = self;
-        stream.read(buffer)
+        match &mut self.layers {
+            None => self.socket.read(buffer),
+            Some(layers) => layers.read(&mut self.socket, buffer),
+        }
     }
 
     pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Self::Tcp(stream) = self;
-        stream.write(bytes)
+        match &mut self.layers {
+            None => self.socket.write(bytes),
+            Some(layers) => layers.write(&mut self.socket, bytes),
+        }
+    }
+
+    /// Hands on what the layers hold back. Without layers there is nothing.
+    pub(crate) fn push(&mut self) -> io::Result<()> {
+        match &mut self.layers {
+            None => Ok(()),
+            Some(layers) => layers.push(&mut self.socket),
+        }
+    }
+
+    pub(crate) fn is_layered(&self) -> bool {
+        self.layers.is_some()
+    }
+
+    /// Whether something has come that no event will tell of.
+    pub(crate) fn has_more(&self) -> bool {
+        self.layers.as_ref().is_some_and(|layers| layers.has_more())
     }
 }

@@ -113,7 +113,8 @@ impl Client {
         self.set_phase(Phase::Connecting, desk);
         let sources = &desk.plan().sources;
         let source = (!sources.is_empty()).then(|| sources[self.number as usize % sources.len()]);
-        let mut stream = Stream::open(desk.shared.target, source).map_err(Cause::of_io)?;
+        let mut stream =
+            Stream::open(desk.shared.target, source, &desk.plan().transport).map_err(Cause::of_io)?;
         stream.register(registry, token).map_err(Cause::Io)?;
         self.stream = Some(stream);
         Ok(())
@@ -145,10 +146,18 @@ impl Client {
             }
         };
         let asked = room.len();
-        let taken = match stream.read(room) {
+        let read = stream.read(room);
+        if stream.is_layered() {
+            // Reading may have made room to write: a handshake is over, a request answered.
+            self.is_blocked = false;
+        }
+        let taken = match read {
             Ok(0) => return Err(Cause::Closed),
             Ok(taken) => taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.flush()?;
+                return Ok(false);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(Cause::Io(error)),
         };
@@ -163,7 +172,8 @@ impl Client {
             self.split(&whole, desk)?;
         }
         self.flush()?;
-        Ok(taken == asked || self.is_read_closed)
+        let has_more = self.stream.as_ref().is_some_and(Stream::has_more);
+        Ok(taken == asked || self.is_read_closed || has_more)
     }
 
     /// Handles the whole frames in `bytes` and keeps the rest.
@@ -426,6 +436,7 @@ impl Client {
 
     fn flush(&mut self) -> Result<(), Cause> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
+        stream.push().map_err(Cause::Io)?;
         while !self.is_blocked && self.written < self.out.len() {
             match stream.write(&self.out[self.written..]) {
                 Ok(written) => self.written += written,

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -72,6 +73,14 @@ pub(crate) struct Args {
     /// 127.0.0.1-127.0.0.50. Each is good for about 28,000 connections
     #[arg(short = 'A', long, value_name = "ADDRESS[-ADDRESS]", value_parser = parse_sources, help_heading = CONNECTION)]
     bind: Option<Sources>,
+
+    /// Use TLS, and trust those whose certificates are in this PEM file
+    #[arg(long, value_name = "FILE", help_heading = CONNECTION)]
+    cafile: Option<PathBuf>,
+
+    /// Use WebSocket, at this path
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "/mqtt", help_heading = CONNECTION)]
+    ws: Option<String>,
 
     /// Connections begun in a second at most [default: as many as go]
     #[arg(long, value_name = "RATE", help_heading = CONNECTION)]
@@ -278,6 +287,8 @@ impl Args {
             connect_rate_per_s: self.connect_rate,
             connecting_max: self.connecting_max,
             sources: self.bind.map_or(Vec::new(), |sources| sources.0),
+            ca: self.cafile,
+            websocket_path: self.ws,
             cycles: self.cycles,
             each: self.each,
             hold: self.hold,
