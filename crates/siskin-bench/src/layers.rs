@@ -47,7 +47,7 @@ impl Transport {
             }
             None => None,
         };
-        let mut layers = Layers { tls, web: None, out: Vec::new(), raw: Vec::new() };
+        let mut layers = Layers { tls, web: None, out: Vec::new(), raw: Vec::new(), is_drained: true };
         if let Some(request) = &self.request {
             layers.web = Some(Web::default());
             layers.put(request)?;
@@ -96,6 +96,8 @@ pub(crate) struct Layers {
     out: Vec<u8>,
     /// Received and decrypted, and not yet asked for.
     raw: Vec<u8>,
+    /// The socket had nothing more: an event will tell of what comes.
+    is_drained: bool,
 }
 
 /// Where a WebSocket stands.
@@ -186,6 +188,7 @@ impl Layers {
 
     /// Reads the socket as far as it goes, but no more than a few packets' worth; true at its end.
     fn fill(&mut self, socket: &mut TcpStream) -> io::Result<bool> {
+        self.is_drained = false;
         while self.raw.len() < RAW_BYTES_MAX {
             let before = self.raw.len();
             let taken = match &mut self.tls {
@@ -207,7 +210,10 @@ impl Layers {
             match taken {
                 Ok(0) => return Ok(true),
                 Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.is_drained = true;
+                    return Ok(false);
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -257,7 +263,7 @@ impl Layers {
 
     /// Whether something has come that was not asked for yet.
     pub(crate) fn has_more(&self) -> bool {
-        !self.raw.is_empty()
+        !self.raw.is_empty() || !self.is_drained
     }
 }
 
