@@ -1,5 +1,7 @@
 //! What an operator can ask: clients, receivers of a topic, the way of a message.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use std::collections::BTreeSet;
 
 use siskin_core::explain::{Outlook, TopicView, Waits};
