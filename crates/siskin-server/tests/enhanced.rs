@@ -175,6 +175,20 @@ fn who_is_asked_may_answer_with_auth_0x18_of_the_same_method_or_leave() {
 }
 
 #[test]
+fn who_does_not_wait_to_be_asked_is_refused() {
+    let folder = Folder::new();
+    let server = guarded(&folder);
+    let mut client = Client::open(&server);
+    let properties = auth_properties(METHOD, &Scram::new("ann").first());
+    let connect = Connect { properties: properties.as_properties(), ..connect_packet("c", Version::V5) };
+    let mut bytes = client.encoded(&Packet::Connect(connect));
+    bytes.extend(client.encoded(&Packet::Publish(publish_packet("a", b"x", Qos::AtMostOnce))));
+    client.stream.write_all(&bytes).unwrap();
+    expect_refusal(&mut client, Reason::ProtocolError);
+    server.stop();
+}
+
+#[test]
 fn a_question_larger_than_the_client_takes_is_not_asked() {
     let folder = Folder::new();
     let server = guarded(&folder);

@@ -48,6 +48,12 @@ impl Worker {
                 return self.let_in(index, first, &bytes, Some(Ticket::of(*identity, None)));
             }
             Some(Verdict::Refused(refused)) => self.turn_back(index, &connect, &refused.into()),
+            // [MQTT5 3.1.2-30] What follows has to wait until it is asked for.
+            Some(Verdict::Challenge { .. }) | None if request.method.is_some() && !rest.is_empty() => {
+                let why = "it did not wait to be asked".to_owned();
+                let refused = Refused { reason: Reason::ProtocolError, told: why.clone(), why };
+                self.turn_back(index, &connect, &refused);
+            }
             Some(Verdict::Challenge { .. }) | None => self.wait_for_verdict(index, request, bytes),
         }
         None
