@@ -579,7 +579,7 @@ cache_allowed = "1h"
     #[test]
     fn steps_are_read_in_their_order_and_written_so_that_they_are_read_the_same() {
         let config = resolved(WHOLE);
-        let names: Vec<_> = config.access.auth.iter().map(StepConfig::name).collect();
+        let names: Vec<_> = config.access.auth.iter().map(siskin_auth::config::StepConfig::name).collect();
         assert_eq!(names, ["jwt", "accounts", "http", "scram", "password-file"]);
         let again = resolved(&config.to_toml());
         assert_eq!(again.access.auth, config.access.auth);
