@@ -181,7 +181,8 @@ fn publish_node(snapshot: &Snapshot<'_>, publish: &mut impl FnMut(&str, &str)) {
     metric("messages/retained", totals.retained_received);
     metric("messages/dropped", dropped(totals) + totals.no_subscribers);
     metric("messages/dropped/no_subscribers", totals.no_subscribers);
-    metric("messages/dropped/quota_exceeded", totals.dropped_retained_full);
+    let over_quota = totals.dropped_retained_full + totals.dropped_over_quota;
+    metric("messages/dropped/quota_exceeded", over_quota);
     for qos in 0..3 {
         metric(&format!("messages/qos{qos}/received"), totals.messages_received[qos]);
         metric(&format!("messages/qos{qos}/sent"), totals.messages_sent[qos]);

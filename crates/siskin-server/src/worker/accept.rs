@@ -23,6 +23,8 @@ pub(crate) struct Acceptor {
     connections_max: u32,
     rate: Rate,
     paused_until: Option<Now>,
+    /// When the first listener at which somebody waits has room again, if none has now.
+    room_at: Option<Now>,
     full: Throttle,
     failing: Throttle,
 }
@@ -55,6 +57,7 @@ impl Acceptor {
             connections_max,
             rate: Rate { per_s: rate_max.into(), next_us: 0 },
             paused_until: None,
+            room_at: None,
             full: Throttle::default(),
             failing: Throttle::default(),
         })
@@ -64,13 +67,14 @@ impl Acceptor {
     pub(super) fn knock(&mut self, token: Token) {
         if let Some(waiting) = self.waiting.get_mut(token.0 - LISTENERS.0) {
             *waiting = true;
+            self.room_at = None;
         }
     }
 
     /// When to accept again: now if somebody waits, later after a pause.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Now> {
         let waiting = self.waiting.iter().any(|waiting| *waiting);
-        let next = waiting.then(|| self.paused_until.unwrap_or(now));
+        let next = waiting.then(|| self.paused_until.or(self.room_at).unwrap_or(now));
         next.into_iter().chain(self.full.next()).min()
     }
 
@@ -97,8 +101,7 @@ impl Acceptor {
         }
     }
 
-    /// A listener at which somebody waits, and that has room. Where all who wait must go on waiting, nobody is let in
-    /// before one of them has room again.
+    /// A listener at which somebody waits, and that has room.
     fn next_waiting(&mut self, now: Now, neighbours: &Neighbours) -> Option<usize> {
         let delays = neighbours.turnstile.excess() == Excess::Delay;
         let room_at = |at: usize| match &neighbours.doors[at].quota {
@@ -107,13 +110,8 @@ impl Acceptor {
         };
         let waiting = self.waiting.iter().enumerate().filter(|(_, waiting)| **waiting);
         let (at, room_at) = waiting.map(|(at, _)| (at, room_at(at))).min_by_key(|(_, room_at)| *room_at)?;
-        match room_at {
-            Some(_) => {
-                self.paused_until = room_at;
-                None
-            }
-            None => Some(at),
-        }
+        self.room_at = room_at;
+        room_at.is_none().then_some(at)
     }
 
     fn admit(
