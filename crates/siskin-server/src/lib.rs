@@ -36,7 +36,7 @@ mod transport;
 mod turnstile;
 mod worker;
 
-pub use broker::{Broker, Cursor, ListenerView, Page, ProcessView, Unanswered, WorkerView};
+pub use broker::{Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, WorkerView};
 pub use config::Config;
 pub use server::{Server, StartError, check_files};
 pub use siskin_store::Figures as StoreFigures;

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
 pub use lists::{Cursor, Page};
-pub use views::{ListenerView, ProcessView, WorkerView};
+pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
 
 use crate::clock::Clock;
 use crate::config::Config;

@@ -38,10 +38,15 @@ pub struct ProcessView {
     pub resident_bytes: u64,
     /// Processor time of all threads.
     pub cpu: Duration,
-    /// Open files, 0 where the system does not say.
-    pub open_files: u64,
+}
+
+/// The files that the process has open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilesView {
+    /// How many there are, 0 where the system does not say.
+    pub open: u64,
     /// How many there may be.
-    pub open_files_max: u64,
+    pub max: u64,
 }
 
 impl Broker {
@@ -58,14 +63,17 @@ impl Broker {
 
     /// What the process takes of the machine now.
     pub fn process(&self) -> ProcessView {
-        let (open_files, open_files_max) = open_files::count();
         let cpu = clock_gettime(ClockId::ProcessCPUTime);
         ProcessView {
             resident_bytes: memory::resident_bytes(),
             cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
-            open_files,
-            open_files_max,
         }
+    }
+
+    /// The files that the process has open. Takes milliseconds where these are tens of thousands.
+    pub fn files(&self) -> FilesView {
+        let (open, max) = open_files::count();
+        FilesView { open, max }
     }
 
     /// The listeners, in the order of the configuration.

@@ -3,6 +3,8 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use siskin_admin::Admin;
+
 use super::flags::Source;
 
 #[derive(clap::Args)]
@@ -13,9 +15,10 @@ pub(crate) struct Args {
 
 /// Prints the whole configuration as a file that says the same, or what is wrong with it.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let config = args.source.resolve().and_then(|config| match siskin_server::check_files(&config) {
-        Ok(()) => Ok(config),
-        Err(error) => Err(format!("{error}\n")),
+    let config = args.source.resolve().and_then(|config| {
+        siskin_server::check_files(&config).map_err(|error| format!("{error}\n"))?;
+        Admin::check(&config.admin).map_err(|error| format!("{error}\n"))?;
+        Ok(config)
     });
     let (written, code) = match config {
         Ok(config) => (std::io::stdout().write_all(config.to_toml().as_bytes()), ExitCode::SUCCESS),

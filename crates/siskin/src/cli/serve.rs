@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
+use siskin_admin::Admin;
 use siskin_server::{Config, Server};
 
 use super::flags::Source;
@@ -41,7 +42,16 @@ pub(crate) fn run(args: Args) -> ExitCode {
 
 fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    // Before anybody can connect.
+    Admin::check(&config.admin)?;
     let server = Server::start(config)?;
+    let admin = match Admin::start(server.handle()) {
+        Ok(admin) => admin,
+        Err(error) => {
+            server.stop();
+            return Err(error.into());
+        }
+    };
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!("stopping on {}", signal_name(signal).unwrap_or("a signal"));
@@ -66,6 +76,9 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     });
+    if let Some(admin) = admin {
+        admin.stop();
+    }
     server.stop();
     Ok(())
 }

@@ -199,7 +199,9 @@ impl Args {
     /// The command line of the broker. What the user gives for it stands for itself.
     fn broker_command(&self, port: u16, directory: &Directory) -> Vec<OsString> {
         let mut command: Vec<OsString> =
-            ["serve", "--bind", "127.0.0.1", "--port", &port.to_string()].map(OsString::from).to_vec();
+            ["serve", "--bind", "127.0.0.1", "--port", &port.to_string(), "--admin", "off"]
+                .map(OsString::from)
+                .to_vec();
         // Who is away must find everything: no queue may be full.
         let mut defaults = vec![
             ("--queue-messages-max", u32::MAX.to_string().into()),
@@ -316,7 +318,7 @@ mod tests {
     fn the_broker_keeps_its_data_in_the_directory_unless_it_shall_keep_none() {
         assert_eq!(
             command("--level written"),
-            "serve --bind 127.0.0.1 --port 1234 --queue-messages-max 4294967295 --queue-bytes-max \
+            "serve --bind 127.0.0.1 --port 1234 --admin off --queue-messages-max 4294967295 --queue-bytes-max \
              1099511627776 --store-dir DIR/store --store-durability written"
         );
         assert!(command("--no-store").ends_with("--store-durability memory"));
@@ -327,7 +329,7 @@ mod tests {
         let flags = "--no-store --broker-arg --queue-bytes-max=5 --broker-arg --workers --broker-arg 1";
         assert_eq!(
             command(flags),
-            "serve --bind 127.0.0.1 --port 1234 --queue-messages-max 4294967295 --store-durability memory \
+            "serve --bind 127.0.0.1 --port 1234 --admin off --queue-messages-max 4294967295 --store-durability memory \
              --queue-bytes-max=5 --workers 1"
         );
     }

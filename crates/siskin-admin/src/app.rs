@@ -1,0 +1,52 @@
+//! What all requests share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use siskin_server::Broker;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::guard::Credentials;
+use crate::heaviest::Scan;
+use crate::rates::Rates;
+
+/// What all requests share. Cloned for each of them.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Inner>);
+
+struct Inner {
+    broker: Broker,
+    credentials: Credentials,
+    /// Whether only this machine can reach the API.
+    is_local: bool,
+    rates: Mutex<Rates>,
+    scan: AsyncMutex<Scan>,
+}
+
+impl App {
+    pub(crate) fn new(broker: Broker, credentials: Credentials, is_local: bool) -> Self {
+        let (rates, scan) = (Mutex::default(), AsyncMutex::default());
+        Self(Arc::new(Inner { broker, credentials, is_local, rates, scan }))
+    }
+
+    pub(crate) fn broker(&self) -> &Broker {
+        &self.0.broker
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.0.credentials
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.0.is_local
+    }
+
+    /// The rates of the last minutes. Held for a moment only.
+    pub(crate) fn rates(&self) -> MutexGuard<'_, Rates> {
+        self.0.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last look at all clients. Whoever makes a new one holds it meanwhile.
+    pub(crate) fn scan(&self) -> &AsyncMutex<Scan> {
+        &self.0.scan
+    }
+}

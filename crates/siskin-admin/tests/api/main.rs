@@ -1,0 +1,11 @@
+//! The API of a real broker, asked over real sockets.
+
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
+mod clients;
+mod guard;
+mod messages;
+mod metrics;
+mod overview;
+mod support;
+mod v5;
