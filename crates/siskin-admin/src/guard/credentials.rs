@@ -26,6 +26,8 @@ pub(crate) struct Credentials {
 struct Seen {
     logins: HashMap<String, Instant>,
     passwords: HashMap<[u8; 32], Instant>,
+    /// When wrong credentials were logged last.
+    told_at: Option<Instant>,
 }
 
 impl Credentials {
@@ -84,6 +86,16 @@ impl Credentials {
         let mut seen = self.seen();
         seen.logins.insert(token.clone(), Instant::now() + LOGIN_TIME);
         Some(token)
+    }
+
+    /// Whether wrong credentials should be logged: not more often than every few seconds.
+    pub(crate) fn is_news(&self) -> bool {
+        let mut seen = self.seen();
+        let is_news = seen.told_at.is_none_or(|at| at.elapsed() > TELL_EVERY);
+        if is_news {
+            seen.told_at = Some(Instant::now());
+        }
+        is_news
     }
 
     fn is_token(&self, given: &str) -> bool {
@@ -176,6 +188,9 @@ fn random_token() -> Option<String> {
 
 /// How long whoever was wrong waits for the answer, so that guessing is slow.
 const WRONG_PAUSE: Duration = Duration::from_millis(250);
+
+/// Wrong credentials make one line in this time.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// How long the token of a log-in is good.
 const LOGIN_TIME: Duration = Duration::from_secs(3600);

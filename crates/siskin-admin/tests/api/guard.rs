@@ -71,6 +71,15 @@ fn a_page_of_another_site_may_ask_nothing_and_is_told_of_no_permission() {
     let host = broker.admin.address();
     assert_eq!(status(&broker, "/api/v1/clients", "Origin: http://evil.example\r\n"), 403);
     assert_eq!(status(&broker, "/api/v1/clients", "Origin: null\r\n"), 403);
+    assert_eq!(status(&broker, "/api/v1/clients", "Origin: \u{e9}\r\n"), 403);
+    assert_eq!(
+        status(
+            &broker,
+            "/api/v1/clients",
+            &format!("Origin: http://{host}\r\nOrigin: http://evil.example\r\n")
+        ),
+        403
+    );
     assert_eq!(status(&broker, "/api/v1/clients", &format!("Origin: http://{host}\r\n")), 200);
     let body = "{\"topic\":\"a\"}";
     let plain = broker.raw(&format!(
@@ -104,6 +113,11 @@ fn with_a_token_nothing_is_told_without_it() {
     assert_eq!(status(&broker, "/api/v1/clients", "Authorization: Basic YW55Omh1c2g=\r\n"), 200);
     for path in ["/api/v1/health", "/api/v1/ready", "/api/v5/status", "/status"] {
         assert_eq!(status(&broker, path, ""), 200, "{path}");
+    }
+    // Other ways to write a path lead nowhere.
+    for path in ["//api/v1/clients", "/%61pi/v1/clients", "/API/v1/clients", "/./api/v1/clients", "/metrics/"]
+    {
+        assert_eq!(status(&broker, path, ""), 404, "{path}");
     }
     let config = broker.raw(&format!(
         "GET /api/v1/config HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer hush\r\n\r\n",
