@@ -4,6 +4,7 @@ mod acl;
 mod bench;
 mod check;
 mod client;
+mod ctl;
 mod flags;
 mod log;
 mod passwd;
@@ -11,6 +12,7 @@ mod publish;
 mod serve;
 mod store;
 mod subscribe;
+mod top;
 mod verify_durability;
 
 use std::process::ExitCode;
@@ -38,6 +40,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Passwd(args) => passwd::run(&args),
         Command::Acl(args) => acl::run(args),
+        Command::Ctl(args) => ctl::run(&args),
+        Command::Top(args) => top::run(&args),
     }
 }
 
@@ -62,4 +66,6 @@ enum Command {
     Bench(bench::Args),
     Passwd(passwd::Args),
     Acl(acl::Args),
+    Ctl(ctl::Args),
+    Top(top::Args),
 }
