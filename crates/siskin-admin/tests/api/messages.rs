@@ -101,6 +101,7 @@ fn what_was_published_and_deleted_over_http_survives_the_broker() {
         assert_eq!(broker.post("/api/v1/publish", &message(topic, retain)).0, 200);
     }
     assert_eq!(broker.delete("/api/v1/retained?filter=gone"), (200, json!({ "count": 1 })));
+    broker.client("source").publish("q", b"waits for the disk", 1, false);
     let text = broker.text("/metrics");
     broker.stop();
     let broker = durable();
@@ -108,14 +109,16 @@ fn what_was_published_and_deleted_over_http_survives_the_broker() {
     assert_eq!(retained["messages"].as_array().unwrap().len(), 1);
     assert_eq!(retained["messages"][0]["topic"], "kept");
     let queue = broker.get("/api/v1/clients/away/queue");
-    assert_eq!(queue["count"], 1);
+    assert_eq!(queue["count"], 2);
     let store = broker.get("/api/v1/store");
     assert_eq!(store["health"], "good");
     assert!(store["figures"]["records"].as_u64() > Some(0), "{store}");
     broker.stop();
     std::fs::remove_dir_all(&directory).unwrap();
     assert!(text.contains("siskin_store_health{state=\"good\"} 1\n"), "{text}");
-    assert!(text.contains("siskin_store_sync_seconds_count "), "{text}");
+    assert!(text.contains("siskin_acknowledgement_wait_seconds_count 1\n"), "{text}");
+    assert!(!text.contains("siskin_store_sync_seconds_count 0\n"), "{text}");
+    assert!(!text.contains("siskin_store_commit_bytes_count 0\n"), "{text}");
 }
 
 #[test]

@@ -43,13 +43,15 @@ struct Inner {
     rooms: Vec<Arc<Semaphore>>,
 }
 
-/// A worker did not answer.
+/// A worker or the store did not do in time what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswered {
     /// Not in time: it has too much else to do.
     Late,
     /// It has stopped.
     Stopped,
+    /// It was done, but the store has not made it safe yet.
+    NotSafe,
 }
 
 impl Broker {
@@ -146,7 +148,7 @@ impl Broker {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         while store.safe() < ticket {
             if Instant::now() > deadline {
-                return Err(Unanswered::Late);
+                return Err(Unanswered::NotSafe);
             }
             sleep(SAFE_POLL).await;
         }
@@ -185,6 +187,7 @@ impl fmt::Display for Unanswered {
         f.write_str(match self {
             Self::Late => "a worker did not answer in time",
             Self::Stopped => "the broker has stopped",
+            Self::NotSafe => "it was done, but the store has not made it safe yet",
         })
     }
 }
