@@ -83,7 +83,7 @@ fn the_public_key_of_a_certificate_is_as_good() {
 #[test]
 fn a_token_cannot_choose_how_it_is_verified() {
     let directory = Directory::new("confusion");
-    let claims = encode(&json!({"exp": NOW + 1}).to_string());
+    let claims = encode(json!({"exp": NOW + 1}).to_string());
     for (name, kind) in [("rsa", "RS256"), ("p256", "ES256"), ("p384", "ES384"), ("ed25519", "EdDSA")] {
         let (chain, _) = start(JwtConfig::new(vec![pem(&directory, name)]), NOW);
         allowed(&chain, login("bob", &token(kind, &json!({"exp": NOW + 1}))));
@@ -109,9 +109,9 @@ fn a_token_cannot_choose_how_it_is_verified() {
 fn a_token_without_a_signature_is_none() {
     let directory = Directory::new("none");
     let (chain, _) = start(JwtConfig::new(all_keys(&directory)), NOW);
-    let claims = encode(&json!({"exp": NOW + 1}).to_string());
+    let claims = encode(json!({"exp": NOW + 1}).to_string());
     for algorithm in ["none", "None", "NONE", "nOnE", ""] {
-        let header = encode(&json!({ "alg": algorithm }).to_string());
+        let header = encode(json!({ "alg": algorithm }).to_string());
         for signature in ["", "AAAA"] {
             let refusal = refused(&chain, login("bob", &format!("{header}.{claims}.{signature}")));
             assert!(refusal.why.ends_with("is not allowed"), "{refusal}");
@@ -119,7 +119,7 @@ fn a_token_without_a_signature_is_none() {
     }
     // An empty signature under a good name.
     for algorithm in ALGORITHMS {
-        let header = encode(&json!({ "alg": algorithm }).to_string());
+        let header = encode(json!({ "alg": algorithm }).to_string());
         refused(&chain, login("bob", &format!("{header}.{claims}.")));
     }
 }
@@ -407,7 +407,7 @@ fn token(algorithm: &str, claims: &Value) -> String {
 
 /// A token with this header, signed as `algorithm` says.
 fn signed(header: &Value, algorithm: &str, claims: &Value) -> String {
-    let text = format!("{}.{}", encode(&header.to_string()), encode(&claims.to_string()));
+    let text = format!("{}.{}", encode(header.to_string()), encode(claims.to_string()));
     let signature = sign(algorithm, text.as_bytes());
     format!("{text}.{}", encode(&signature))
 }
