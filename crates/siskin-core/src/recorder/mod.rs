@@ -1,8 +1,8 @@
 //! The flight recorder: what happened to each client, kept for whoever asks later.
 //!
-//! It is always on and costs a message nothing: only what is rare is recorded. Each session has a [`Diary`], some
-//! tens of bytes while nothing much happens and never more than [`LOG_BYTES_MAX`]; when the session ends, its diary
-//! goes to [`Gone`], which keeps the latest of them. Beside these a worker remembers its latest events of all clients.
+//! It is always on and costs a message nothing: only what is rare is recorded. Each session has a diary, some
+//! tens of bytes while nothing much happens and never more than 1 KiB; when the session ends, its diary is kept
+//! among those of the latest sessions that are gone. Beside these a worker remembers its latest events of all clients.
 //!
 //! ```text
 //! Session ── Diary ── Log          entries as bytes, the oldest go first
