@@ -5,7 +5,7 @@ mod listener;
 mod quota;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use siskin_auth::config as authentication;
 use siskin_auth::config::StepConfig;
@@ -25,6 +25,8 @@ pub struct Config {
     pub node_name: String,
     /// Threads that own sessions and connections, 0 for one per core.
     pub workers: u16,
+    /// Whom to become when started as root, `USER` or `USER:GROUP`, names or numbers; empty for nobody else.
+    pub user: String,
     /// Where to listen, and on which terms.
     pub listeners: Vec<Listener>,
     /// What the log shows, and how.
@@ -184,6 +186,20 @@ pub const SECURE_WEBSOCKET_PORT: u16 = 8084;
 pub const LOOPBACK: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 impl Config {
+    /// The files that are read at the start and again when they change: of certificates, passwords, rules and the like.
+    pub fn files(&self) -> Vec<&Path> {
+        let mut files: Vec<&Path> = Vec::new();
+        for tls in self.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+            let pairs = tls.certificates.iter().flat_map(|pair| [&*pair.chain, &*pair.key]);
+            files.extend(pairs.chain(tls.ca.iter().chain(&tls.crl).map(PathBuf::as_path)));
+        }
+        files.extend([&*self.access.password_file, &*self.access.acl_file]);
+        files.extend(self.access.auth.iter().flat_map(StepConfig::files));
+        files.extend([&*self.admin.token_file, &*self.admin.password_file]);
+        files.retain(|file| !file.as_os_str().is_empty());
+        files
+    }
+
     /// The number of worker threads to start.
     pub fn worker_count(&self) -> u16 {
         if self.workers > 0 {
@@ -201,6 +217,7 @@ impl Default for Config {
         Self {
             node_name: "siskin".to_owned(),
             workers: 0,
+            user: String::new(),
             listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT).into()).to_vec(),
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },

@@ -28,6 +28,7 @@ mod clock;
 mod mailbox;
 mod memory;
 mod open_files;
+mod privileges;
 mod pulse;
 mod report;
 mod server;
@@ -36,7 +37,7 @@ mod transport;
 mod turnstile;
 mod worker;
 
-pub use broker::{Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, WorkerView};
+pub use broker::{Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, Watchdog, WorkerView};
 pub use config::Config;
 pub use server::{Server, StartError, check_files};
 pub use siskin_store::Figures as StoreFigures;

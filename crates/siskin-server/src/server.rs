@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::config::{AccessConfig, Ban, Banned, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
+use crate::privileges;
 use crate::pulse::Pulse;
 use crate::report;
 use crate::transport::{self, Bound, Context, Door, Expiry};
@@ -63,6 +64,8 @@ pub enum StartError {
     System(io::Error),
     /// A file of passwords or rules cannot be used: which one, and what is wrong in which line.
     Access(String),
+    /// The broker cannot become the user that it is to run as: what stands in the way.
+    Privileges(String),
     /// The store cannot be used.
     Store(siskin_store::Error),
     /// Nobody says where the store is to be, and there is no home to put it.
@@ -71,8 +74,7 @@ pub enum StartError {
 
 impl Server {
     /// Listens, and starts the workers. When this returns, clients can connect.
-    pub fn start(config: Config) -> Result<Self, StartError> {
-        let resolved = Arc::new(config.clone());
+    pub fn start(mut config: Config) -> Result<Self, StartError> {
         let workers = config.worker_count();
         let open_files = open_files::raise();
         let ceiling = open_files::connections(open_files, workers);
@@ -81,15 +83,16 @@ impl Server {
             wished => wished.min(ceiling),
         };
         let gate = Gate::start(&config).map_err(StartError::Access)?;
+        let listening = transport::open(&config.listeners, config.limits.packet_size_max)?;
+        privileges::settle(&mut config).map_err(StartError::Privileges)?;
+        let resolved = Arc::new(config.clone());
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
         let mut addresses = Vec::new();
         let mut bound = Vec::new();
         let mut doors = Vec::new();
         let mut sockets = Vec::new();
-        for Bound { door, socket, address } in
-            transport::open(&config.listeners, config.limits.packet_size_max)?
-        {
+        for Bound { door, socket, address } in listening {
             announce(&door.listener, address, &config.access);
             addresses.extend(address);
             bound.push(address);
@@ -341,6 +344,7 @@ impl fmt::Display for StartError {
             Self::Bind { place, source } => write!(f, "cannot listen on {place}: {source}"),
             Self::Tls(problem) => write!(f, "cannot use TLS: {problem}"),
             Self::Access(problem) => write!(f, "cannot use passwords and rules: {problem}"),
+            Self::Privileges(problem) => write!(f, "cannot run as another user: {problem}"),
             Self::System(source) => write!(f, "cannot start: {source}"),
             Self::Store(source) => write!(f, "cannot use the store: {source}"),
             Self::NoDirectory => f.write_str(
@@ -355,7 +359,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Bind { source, .. } | Self::System(source) => Some(source),
             Self::Store(source) => Some(source),
-            Self::Tls(_) | Self::Access(_) | Self::NoDirectory => None,
+            Self::Tls(_) | Self::Access(_) | Self::Privileges(_) | Self::NoDirectory => None,
         }
     }
 }

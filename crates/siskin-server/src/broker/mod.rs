@@ -6,6 +6,7 @@
 
 mod lists;
 mod views;
+mod watchdog;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use lists::{Cursor, Page};
 pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
+pub use watchdog::Watchdog;
 
 use crate::clock::Clock;
 use crate::config::Config;

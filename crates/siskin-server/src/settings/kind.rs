@@ -43,6 +43,11 @@ pub enum Kind {
         /// What is shown where none is named.
         word: &'static str,
     },
+    /// A user of this machine, and perhaps a group; `word` stands for none.
+    Account {
+        /// What is shown where none is named.
+        word: &'static str,
+    },
     /// Where the HTTP API listens.
     AdminAddress,
     /// A text that is shown to nobody but those who wrote it.
@@ -86,15 +91,20 @@ impl Kind {
             },
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
-            Self::Directory { word } | Self::File { word } if *word == text => Ok(Value::Text(String::new())),
+            Self::Directory { word } | Self::File { word } | Self::Account { word } if *word == text => {
+                Ok(Value::Text(String::new()))
+            }
+            Self::Account { .. } if is_account(text) => Ok(Value::Text(text.to_owned())),
             Self::Directory { .. } | Self::File { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
             Self::AdminAddress => Ok(Value::Text(text.parse::<AdminListen>()?.to_string())),
             Self::Secret if text == NO_SECRET => Ok(Value::Text(String::new())),
             Self::Secret if is_path(text) => Ok(Value::Text(text.to_owned())),
             Self::Secret => Err("this is no text of one line".to_owned()),
-            Self::Choice(_) | Self::TopicLevel | Self::Directory { .. } | Self::File { .. } => {
-                Err(format!("`{text}` is not {}", self.expected()))
-            }
+            Self::Choice(_)
+            | Self::TopicLevel
+            | Self::Directory { .. }
+            | Self::File { .. }
+            | Self::Account { .. } => Err(format!("`{text}` is not {}", self.expected())),
         }
     }
 
@@ -107,7 +117,9 @@ impl Kind {
             (Self::Number { unit, .. }, Value::Number(value)) => unit.show(*value),
             (_, Value::Number(value)) => value.to_string(),
             (_, Value::Switch(value)) => value.to_string(),
-            (Self::Directory { word } | Self::File { word }, Value::Text(value)) if value.is_empty() => {
+            (Self::Directory { word } | Self::File { word } | Self::Account { word }, Value::Text(value))
+                if value.is_empty() =>
+            {
                 (*word).to_owned()
             }
             (Self::Secret, Value::Text(value)) if value.is_empty() => NO_SECRET.to_owned(),
@@ -142,6 +154,9 @@ impl Kind {
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters".to_owned(),
             Self::Directory { word } => format!("a directory or {word}"),
             Self::File { word } => format!("a file or {word}"),
+            Self::Account { word } => {
+                format!("a user or uid, with :GROUP or :gid after it or not, or {word}")
+            }
             Self::AdminAddress => "ADDRESS:PORT, a port of 127.0.0.1, default or off".to_owned(),
             Self::Secret => format!("a text or {NO_SECRET}"),
         }
@@ -159,6 +174,7 @@ impl Kind {
             Self::TopicLevel => "NAME",
             Self::Directory { .. } => "DIR",
             Self::File { .. } => "FILE",
+            Self::Account { .. } => "USER",
             Self::AdminAddress => "ADDRESS",
             Self::Secret => "TEXT",
         }
@@ -175,6 +191,9 @@ impl Kind {
             Self::TopicLevel => "a name of at most 255 bytes without / + # and control characters",
             Self::Directory { word } => return format!("a directory, nor `{word}`"),
             Self::File { word } => return format!("a file, nor `{word}`"),
+            Self::Account { word } => {
+                return format!("a user or USER:GROUP, each a name or a number, nor `{word}`");
+            }
             Self::AdminAddress | Self::Secret => return self.allowed(),
         };
         match self {
@@ -236,6 +255,13 @@ const NO_SECRET: &str = "none";
 
 fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// One or two names or numbers with a colon between them.
+fn is_account(text: &str) -> bool {
+    let is_name =
+        |name: &str| !name.is_empty() && !name.contains(|c: char| c.is_whitespace() || c.is_control());
+    text.split(':').count() <= 2 && text.split(':').all(is_name)
 }
 
 /// A TOML basic string. Its values hold no control characters.

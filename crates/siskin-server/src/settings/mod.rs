@@ -6,6 +6,7 @@ mod file;
 mod kind;
 mod listener;
 mod nearest;
+mod sample;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ pub use ban::BAN_KEYS;
 pub use file::Mistake;
 pub use kind::{Kind, Unit, Value};
 pub use listener::{LISTENER_KEYS, Listen};
+pub use sample::{manual, sample};
 pub use table::{SETTINGS, Setting};
 
 use siskin_auth::config::StepConfig;

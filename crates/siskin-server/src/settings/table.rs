@@ -166,6 +166,16 @@ macro_rules! file {
     };
 }
 
+const USER: Field = Field {
+    kind: Kind::Account { word: "none" },
+    read: |config| Value::Text(config.user.clone()),
+    write: |config, value| {
+        if let Value::Text(user) = value {
+            config.user.clone_from(user);
+        }
+    },
+};
+
 const ADMIN_ADDRESS: Field = Field {
     kind: Kind::AdminAddress,
     read: |config| Value::Text(config.admin.listen.to_string()),
@@ -195,6 +205,8 @@ pub static SETTINGS: &[Setting] = &[
         "Name of this broker, as in $SYS/brokers/NAME"),
     Setting::fixed("workers", number!(workers: u16, Count, 0, WORKERS_MAX, "cores" = 0),
         "Threads that own connections and sessions"),
+    Setting::fixed("user", USER,
+        "Whom the broker becomes before it serves anybody, if it was started as root"),
 
     Setting::fixed("log.level", choice!(log.level: "error" = LogLevel::Error, "warn" = LogLevel::Warn,
         "info" = LogLevel::Info, "debug" = LogLevel::Debug, "trace" = LogLevel::Trace),

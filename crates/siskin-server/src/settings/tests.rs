@@ -11,7 +11,7 @@ fn resolved(text: &str) -> Config {
     Settings::from_toml(text).unwrap().resolve()
 }
 
-fn values(config: &Config) -> Vec<(&'static str, Value)> {
+pub(super) fn values(config: &Config) -> Vec<(&'static str, Value)> {
     SETTINGS.iter().map(|setting| (setting.name, setting.read(config))).collect()
 }
 
@@ -25,6 +25,7 @@ fn other_value(setting: &Setting) -> Value {
         (Kind::Choice(words), default) => {
             words.iter().map(|word| Value::Text((*word).to_owned())).find(|value| *value != default).unwrap()
         }
+        (Kind::Account { .. }, _) => Value::Text("nobody:5".to_owned()),
         (Kind::AdminAddress, _) => Value::Text("127.0.0.1:5".to_owned()),
         (_, Value::Switch(default)) => Value::Switch(!default),
         _ => Value::Text("other \"name\" \\ 5".to_owned()),

@@ -4,12 +4,15 @@ mod acl;
 mod bench;
 mod check;
 mod client;
+mod completions;
 mod ctl;
 mod flags;
 mod log;
+mod man;
 mod passwd;
 mod publish;
 mod serve;
+mod service_manager;
 mod store;
 mod subscribe;
 mod top;
@@ -17,7 +20,7 @@ mod verify_durability;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
@@ -42,6 +45,8 @@ pub(crate) fn run() -> ExitCode {
         Command::Acl(args) => acl::run(args),
         Command::Ctl(args) => ctl::run(&args),
         Command::Top(args) => top::run(&args),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
     }
 }
 
@@ -68,4 +73,6 @@ enum Command {
     Acl(acl::Args),
     Ctl(ctl::Args),
     Top(top::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }

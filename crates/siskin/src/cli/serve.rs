@@ -9,19 +9,29 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use siskin_admin::Admin;
+use siskin_server::settings::sample;
 use siskin_server::{Config, Server};
 
 use super::flags::Source;
 use super::log;
+use super::service_manager::ServiceManager;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Print a configuration file with all settings, their defaults and meanings, and end
+    #[arg(long)]
+    print_config: bool,
+
     #[command(flatten)]
     source: Source,
 }
 
 /// Runs the broker. A first SIGTERM or SIGINT stops it in good order, a second one at once.
 pub(crate) fn run(args: Args) -> ExitCode {
+    if args.print_config {
+        let written = std::io::stdout().write_all(sample().as_bytes());
+        return if written.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     let config = match args.source.resolve() {
         Ok(config) => config,
         Err(mistakes) => {
@@ -44,6 +54,8 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // Before anybody can connect.
     Admin::check(&config.admin)?;
+    let manager = ServiceManager::from_env()
+        .map_err(|error| format!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"))?;
     let server = Server::start(config)?;
     let admin = match Admin::start(server.handle()) {
         Ok(admin) => admin,
@@ -52,6 +64,9 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
             return Err(error.into());
         }
     };
+    let status = status(&server);
+    manager.feed_watchdog(server.handle())?;
+    manager.ready(&status);
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!("stopping on {}", signal_name(signal).unwrap_or("a signal"));
@@ -61,9 +76,12 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         tracing::info!(
             "SIGHUP: certificates, passwords and rules are read anew; no setting can be changed while the broker runs"
         );
+        manager.reloading();
         server.reload_tls();
         server.reload_access();
+        manager.ready(&status);
     }
+    manager.stopping();
     let first = Instant::now();
     // One who is tired of waiting says so again. What comes right behind the first is its echo: some
     // programs send a signal to a process and then to its group.
@@ -81,6 +99,15 @@ fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
     server.stop();
     Ok(())
+}
+
+/// Where it listens, in a line.
+fn status(server: &Server) -> String {
+    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+    match &addresses[..] {
+        [] => "listening on Unix sockets".to_owned(),
+        addresses => format!("listening on {}", addresses.join(", ")),
+    }
 }
 
 /// Exit status of a broker that was not let finish.
