@@ -48,7 +48,8 @@ pub struct Limits {
     pub topic_alias_max: u16,
     /// Topic aliases that we set towards a client that allows as many.
     pub topic_alias_max_out: u16,
-    /// Bytes that wait for one client's transport. Beyond it QoS 0 is dropped, QoS 1 and 2 queue.
+    /// Bytes that wait for one client's transport. Beyond it QoS 0 is dropped but for a few large messages, QoS 1 and
+    /// 2 queue.
     pub out_buffer_bytes_max: usize,
     /// The highest QoS that clients may publish at. A higher one ends the connection (0x9B).
     pub max_qos: Qos,

@@ -37,7 +37,9 @@ mod transport;
 mod turnstile;
 mod worker;
 
-pub use broker::{Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, Watchdog, WorkerView};
+pub use broker::{
+    Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, Watchdog, WorkerView,
+};
 pub use config::Config;
 pub use server::{Server, StartError, check_files};
 pub use siskin_store::Figures as StoreFigures;

@@ -187,6 +187,23 @@ fn a_reader_that_stops_loses_qos_0_and_the_loss_is_counted() {
 }
 
 #[test]
+fn a_few_qos_0_messages_may_wait_for_a_slow_reader_however_large_they_are() {
+    let broker = Broker::limited(|limits| limits.out_buffer_bytes_max = 1000);
+    let subscriber = broker.client(Version::V5, "s");
+    subscriber.subscribe("t", Qos::AtMostOnce);
+    subscriber.stall_after(0);
+    let publisher = broker.client(Version::V5, "p");
+    for n in 0..12 {
+        publisher.publish("t", &[n; 200_000], Qos::AtMostOnce);
+    }
+    // What is small finds them in its way.
+    publisher.publish("t", b"small", Qos::AtMostOnce);
+    subscriber.resume();
+    assert_eq!(first_bytes(&subscriber.receive_publishes()), (0..8).collect::<Vec<_>>());
+    assert_eq!(broker.totals().dropped_slow_reader, 5);
+}
+
+#[test]
 fn a_reader_that_stops_gets_every_qos_1_message_later_and_in_order() {
     for version in VERSIONS {
         let broker = Broker::limited(|limits| limits.out_buffer_bytes_max = 1000);

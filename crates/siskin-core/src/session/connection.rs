@@ -117,11 +117,20 @@ impl Connection {
         self.out.len() >= turn.limits.out_buffer_bytes_max
     }
 
+    /// The same for one message with a payload of so many bytes. A few may wait however large they are: two pictures one behind the
+    /// other come from no mistake, and a large message is one for all that it waits for.
+    pub(crate) fn is_full_for(&self, payload: usize, turn: &Turn) -> bool {
+        self.is_full(turn) && self.out.len() >= LARGE_WAITING.saturating_mul(payload)
+    }
+
     /// Whether a portion of what waited is on its way: the next is encoded when that has gone out.
     pub(crate) fn has_pumped(&self, turn: &Turn) -> bool {
         self.out.len() >= PUMP_BYTES.min(turn.limits.out_buffer_bytes_max)
     }
 }
+
+/// Messages of QoS 0 of the same size that may wait for one connection, if more do not by their bytes.
+const LARGE_WAITING: usize = 8;
 
 /// Queued and retained messages are encoded in portions of about this many bytes.
 const PUMP_BYTES: usize = 64 * 1024;

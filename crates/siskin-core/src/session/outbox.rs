@@ -87,7 +87,7 @@ impl Session {
         let version = connection.version;
         let cover =
             Cover { version, qos: Qos::AtMostOnce, packet_id: None, dup: false, retain, subscription_ids };
-        let dropped = if connection.is_full(turn) {
+        let dropped = if connection.is_full_for(offered.parts.payload.len(), turn) {
             Some(Dropped::SlowReader)
         } else {
             put_publish(connection, turn, self.key, offered, &cover, now).err()

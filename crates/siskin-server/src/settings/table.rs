@@ -317,7 +317,8 @@ pub static SETTINGS: &[Setting] = &[
         "Whether QoS 0 messages wait for absent clients too"),
     Setting::fixed("limits.out_buffer_bytes_max",
         number!(limits.out_buffer_bytes_max: usize, Bytes, 1024, 1_u64 << 32),
-        "Bytes that wait for one client's connection; beyond it QoS 0 is dropped, QoS 1 and 2 wait"),
+        "Bytes that wait for one client's connection, or eight messages if they are large; beyond it QoS 0 is dropped, \
+         QoS 1 and 2 wait"),
     Setting::fixed("limits.subscriptions_max", number!(limits.subscriptions_max: u32, Count, 0, u32::MAX),
         "Subscriptions of one client; one more is refused"),
     Setting::fixed("limits.topic_levels_max", number!(limits.topic_levels_max: u16, Count, 1, u16::MAX),
