@@ -154,37 +154,53 @@ impl Violation {
     }
 }
 
+impl Cause {
+    /// What it is shown as, where that is always the same.
+    pub(crate) fn words(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::ClientDisconnect(Reason::Success) => "the client disconnected",
+            Self::ConnectionLost => "the client closed the connection without a DISCONNECT",
+            Self::TakenOver => "the same client id connected again",
+            Self::ConnectTimeout => "no CONNECT came in time",
+            Self::SlowReader => "the client did not take its bytes",
+            Self::TooManyConnections => "the broker has as many connections as it may",
+            Self::NotSafe(Health::Tight | Health::Full) => "the store has no room for what must be kept",
+            Self::NotSafe(_) => "the store fails to keep what must be kept",
+            Self::PublishDenied => "the client published where it may not",
+            Self::Revoked => "the client is no longer one who may connect",
+            Self::NotProved => "the client could not prove once more who it is",
+            Self::AuthorizationExpired => "the time is over for which the client was let in",
+            Self::Shutdown => "the broker stops",
+            Self::Administrative => "an operator closed the connection",
+            Self::ClientDisconnect(_)
+            | Self::Io(_)
+            | Self::KeepAlive { .. }
+            | Self::Malformed(_)
+            | Self::Violation(_)
+            | Self::Refused(_)
+            | Self::OverQuota(_) => return None,
+        })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientDisconnect(Reason::Success) => f.write_str("the client disconnected"),
-            Self::ClientDisconnect(reason) => write!(f, "the client disconnected, saying: {reason}"),
-            Self::ConnectionLost => f.write_str("the client closed the connection without a DISCONNECT"),
+            Self::ClientDisconnect(reason) if *reason != Reason::Success => {
+                write!(f, "the client disconnected, saying: {reason}")
+            }
             Self::Io(kind) => write!(f, "the connection failed: {kind}"),
             Self::KeepAlive { allowed_ms } => {
                 let seconds = *allowed_ms as f64 / 1000.0;
                 write!(f, "no packet from the client for {seconds} s, which its keep alive does not allow")
             }
-            Self::TakenOver => f.write_str("the same client id connected again"),
             Self::Malformed(error) => write!(f, "bad packet: {error}"),
             Self::Violation(violation) => write!(f, "protocol violation: {violation}"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
-            Self::ConnectTimeout => f.write_str("no CONNECT came in time"),
-            Self::SlowReader => f.write_str("the client did not take its bytes"),
-            Self::TooManyConnections => f.write_str("the broker has as many connections as it may"),
-            Self::NotSafe(Health::Tight | Health::Full) => {
-                f.write_str("the store has no room for what must be kept")
-            }
-            Self::NotSafe(_) => f.write_str("the store fails to keep what must be kept"),
-            Self::PublishDenied => f.write_str("the client published where it may not"),
-            Self::Revoked => f.write_str("the client is no longer one who may connect"),
-            Self::NotProved => f.write_str("the client could not prove once more who it is"),
-            Self::AuthorizationExpired => f.write_str("the time is over for which the client was let in"),
             Self::OverQuota(reason) => {
                 write!(f, "more than the quota of the client, its user or its listener allows ({reason})")
             }
-            Self::Shutdown => f.write_str("the broker stops"),
-            Self::Administrative => f.write_str("an operator closed the connection"),
+            other => f.write_str(other.words().unwrap_or_default()),
         }
     }
 }

@@ -19,10 +19,10 @@ const PER_THOUSAND: &[(&str, u64)] = &[
     ("fanout-0", 0),
     ("fanout-1", 1),
     ("shared-1", 2000),
-    ("offline-1", 1041),
+    ("offline-1", 1036),
     ("retained-set", 1000),
-    ("retained-get", 203),
-    ("connect", 13570),
+    ("retained-get", 199),
+    ("connect", 8200),
     ("ping", 0),
 ];
 

@@ -106,7 +106,7 @@ fn encode_what(what: &What<'_>, out: &mut Vec<u8>) {
             out.push(closed.kind as u8);
             out.push(closed.reason.map_or(NO_REASON, |reason| reason as u8));
             put_origin(out, closed.by_origin.unwrap_or(Origin::Unknown));
-            let is_plain = closed.kind.plain().is_some_and(|cause| cause.to_string() == closed.why);
+            let is_plain = closed.kind.words() == Some(&*closed.why);
             put_text(out, if is_plain { "" } else { &closed.why });
         }
         What::Subscribed { filter, asked, answer } => {
@@ -146,14 +146,32 @@ pub(super) fn entries(mut bytes: &[u8]) -> impl Iterator<Item = (Tag, &[u8])> {
 
 /// Reads one entry's bytes. None if they are not what [`encode`] makes.
 pub(super) fn decode(bytes: &[u8]) -> Option<Entry<'static>> {
+    let (Head { tag, at, until, count }, mut reader) = decode_head(bytes)?;
+    Some(Entry { at, until, count, what: decode_what(tag, &mut reader)? })
+}
+
+/// How often an entry's event happened, and when.
+pub(super) fn head(bytes: &[u8]) -> Option<Head> {
+    decode_head(bytes).map(|(head, _)| head)
+}
+
+/// An entry without what happened.
+pub(super) struct Head {
+    tag: Tag,
+    pub(super) at: Now,
+    pub(super) until: Now,
+    pub(super) count: u64,
+}
+
+fn decode_head(bytes: &[u8]) -> Option<(Head, Reader<'_>)> {
     let mut reader = Reader(bytes.get(1..)?);
     let tag = reader.byte()?;
     let mut at = [0; 8];
     at[2..].copy_from_slice(reader.take(6)?);
     let at = u64::from_be_bytes(at);
     let (count, lasted) = if tag & MANY != 0 { (reader.number()?, reader.number()?) } else { (1, 0) };
-    let what = decode_what(Tag(tag & !MANY), &mut reader)?;
-    Some(Entry { at: Now::from_millis(at), until: Now::from_millis(at + lasted), count, what })
+    let (at, until) = (Now::from_millis(at), Now::from_millis(at + lasted));
+    Some((Head { tag: Tag(tag & !MANY), at, until, count }, reader))
 }
 
 fn decode_what(tag: Tag, reader: &mut Reader<'_>) -> Option<What<'static>> {
@@ -182,8 +200,8 @@ fn decode_what(tag: Tag, reader: &mut Reader<'_>) -> Option<What<'static>> {
             let reason = Reason::from_u8(reader.byte()?);
             let origin = reader.origin()?;
             let by_origin = (kind == ClosedKind::TakenOver).then_some(origin);
-            let why = match (reader.text()?, kind.plain()) {
-                (Cow::Owned(text), Some(cause)) if text.is_empty() => cause.to_string().into(),
+            let why = match (reader.text()?, kind.words()) {
+                (text, Some(words)) if text.is_empty() => words.into(),
                 (text, _) => text,
             };
             What::Disconnected(Closed { kind, reason, by_origin, why })

@@ -236,7 +236,8 @@ impl Closed<'_> {
             Cause::ClientDisconnect(reason) => Some(*reason),
             other => other.reason(),
         };
-        Closed { kind, reason, by_origin, why: cause.to_string().into() }
+        let why = cause.words().map_or_else(|| cause.to_string().into(), Cow::Borrowed);
+        Closed { kind, reason, by_origin, why }
     }
 }
 
@@ -288,23 +289,24 @@ impl ClosedKind {
         }
     }
 
-    /// The cause of this kind, for those whose words are always the same.
-    pub(super) fn plain(self) -> Option<Cause> {
-        match self {
-            Self::ClientDisconnect => Some(Cause::ClientDisconnect(Reason::Success)),
-            Self::ConnectionLost => Some(Cause::ConnectionLost),
-            Self::TakenOver => Some(Cause::TakenOver),
-            Self::ConnectTimeout => Some(Cause::ConnectTimeout),
-            Self::SlowReader => Some(Cause::SlowReader),
-            Self::TooManyConnections => Some(Cause::TooManyConnections),
-            Self::Shutdown => Some(Cause::Shutdown),
-            Self::Administrative => Some(Cause::Administrative),
-            Self::PublishDenied => Some(Cause::PublishDenied),
-            Self::Revoked => Some(Cause::Revoked),
-            Self::AuthorizationExpired => Some(Cause::AuthorizationExpired),
-            Self::NotProved => Some(Cause::NotProved),
-            _ => None,
-        }
+    /// The words for this kind, if they are always the same.
+    pub(super) fn words(self) -> Option<&'static str> {
+        let cause = match self {
+            Self::ClientDisconnect => Cause::ClientDisconnect(Reason::Success),
+            Self::ConnectionLost => Cause::ConnectionLost,
+            Self::TakenOver => Cause::TakenOver,
+            Self::ConnectTimeout => Cause::ConnectTimeout,
+            Self::SlowReader => Cause::SlowReader,
+            Self::TooManyConnections => Cause::TooManyConnections,
+            Self::Shutdown => Cause::Shutdown,
+            Self::Administrative => Cause::Administrative,
+            Self::PublishDenied => Cause::PublishDenied,
+            Self::Revoked => Cause::Revoked,
+            Self::AuthorizationExpired => Cause::AuthorizationExpired,
+            Self::NotProved => Cause::NotProved,
+            _ => return None,
+        };
+        cause.words()
     }
 
     /// A short name, for programs.

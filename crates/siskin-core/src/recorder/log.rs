@@ -11,25 +11,26 @@ pub(crate) struct Log(Box<[u8]>);
 impl Log {
     /// Adds `entry`, or joins it to one that stands for both; the oldest make room.
     pub(crate) fn push(&mut self, entry: &Entry<'_>) {
-        self.push_by(entry, &mut Vec::new());
+        let mut encoded = Vec::new();
+        bytes::encode(entry, &mut encoded);
+        self.push_encoded(entry, &encoded);
     }
 
-    /// The same with room to work in, so that nothing is allocated but what stays.
-    pub(super) fn push_by(&mut self, entry: &Entry<'_>, scratch: &mut Vec<u8>) {
-        scratch.clear();
-        if let Some((start, len, joined)) = self.joined(entry) {
-            bytes::encode(&joined, scratch);
-            let mut all = std::mem::take(&mut self.0).into_vec();
-            all.splice(start..start + len, scratch.iter().copied());
-            self.0 = all.into_boxed_slice();
+    /// The same for whoever has the entry's bytes already.
+    pub(super) fn push_encoded(&mut self, entry: &Entry<'_>, encoded: &[u8]) {
+        let mut all = std::mem::take(&mut self.0).into_vec();
+        if let Some((start, len, joined)) = joined(&all, entry, encoded) {
+            let mut both = Vec::with_capacity(len + encoded.len());
+            bytes::encode(&joined, &mut both);
+            all.splice(start..start + len, both);
         } else {
-            bytes::encode(entry, scratch);
-            let mut all = std::mem::take(&mut self.0).into_vec();
-            all.reserve_exact(scratch.len());
-            all.extend_from_slice(scratch);
-            self.0 = all.into_boxed_slice();
+            all.reserve_exact(encoded.len());
+            all.extend_from_slice(encoded);
         }
-        self.shrink();
+        if all.len() > LOG_BYTES_MAX {
+            shrink(&mut all);
+        }
+        self.0 = all.into_boxed_slice();
     }
 
     /// The entries, oldest first.
@@ -58,76 +59,72 @@ impl Log {
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
+}
 
-    /// The place and length of the entry that can stand for `entry` too, and what it then says. Only what belongs to
-    /// the same connection is joined.
-    fn joined(&self, entry: &Entry<'_>) -> Option<(usize, usize, Entry<'static>)> {
-        let tag = Tag::of(&entry.what);
-        let is_listed = match tag {
-            Tag::SUBSCRIBED | Tag::UNSUBSCRIBED => true,
-            Tag::DROPPED | Tag::REFUSED | Tag::SAFE_LATE | Tag::ACKNOWLEDGED_LATE => false,
-            _ => return None,
-        };
-        let mut start = 0;
-        let mut listed = 0;
-        let mut found = None;
-        for (other, bytes) in bytes::entries(&self.0) {
-            if matches!(other, Tag::CONNECTED | Tag::DISCONNECTED) {
-                (found, listed) = (None, 0);
-            } else if other == tag {
-                match is_listed {
-                    true => {
-                        listed += 1;
-                        found = Some((start, bytes));
-                    }
-                    false => {
-                        let fits = bytes::decode(bytes).is_some_and(|mut old| old.what.absorb(&entry.what));
-                        found = if fits { Some((start, bytes)) } else { found };
-                    }
+/// The place and length of the entry that can stand for `entry` too, and what it then says. Only what belongs to
+/// the same connection is joined.
+fn joined(all: &[u8], entry: &Entry<'_>, encoded: &[u8]) -> Option<(usize, usize, Entry<'static>)> {
+    let tag = Tag::of(&entry.what);
+    let is_listed = match tag {
+        Tag::SUBSCRIBED | Tag::UNSUBSCRIBED => true,
+        Tag::DROPPED | Tag::REFUSED | Tag::SAFE_LATE | Tag::ACKNOWLEDGED_LATE => false,
+        _ => return None,
+    };
+    let mut start = 0;
+    let mut listed = 0;
+    let mut found = None;
+    for (other, bytes) in bytes::entries(all) {
+        if matches!(other, Tag::CONNECTED | Tag::DISCONNECTED) {
+            (found, listed) = (None, 0);
+        } else if other == tag {
+            match is_listed {
+                true => {
+                    listed += 1;
+                    found = Some((start, bytes));
+                }
+                false => {
+                    let fits = bytes::decode(bytes).is_some_and(|mut old| old.what.absorb(&entry.what));
+                    found = if fits { Some((start, bytes)) } else { found };
                 }
             }
-            start += bytes.len();
         }
-        let (start, bytes) = found?;
-        let mut old = bytes::decode(bytes)?;
-        if is_listed {
-            // Many filters are told by the first of them, and the last with the number of those between.
-            if listed < LISTED_MAX || is_error(&old.what) || is_error(&entry.what) {
-                return None;
-            }
-            let mut new = Vec::new();
-            bytes::encode(entry, &mut new);
-            old.what = bytes::decode(&new)?.what;
-        } else {
-            old.what.absorb(&entry.what);
-        }
-        old.until = old.until.max(entry.until);
-        old.count += entry.count;
-        Some((start, bytes.len(), old))
+        start += bytes.len();
     }
+    let (start, bytes) = found?;
+    let mut old = bytes::decode(bytes)?;
+    if is_listed {
+        // Many filters are told by the first of them, and the last with the number of those between.
+        if listed < LISTED_MAX || is_error(&old.what) || is_error(&entry.what) {
+            return None;
+        }
+        old.what = bytes::decode(encoded)?.what;
+    } else {
+        old.what.absorb(&entry.what);
+    }
+    old.until = old.until.max(entry.until);
+    old.count += entry.count;
+    Some((start, bytes.len(), old))
+}
 
-    /// Throws away the oldest entries until the rest lies within the bound, and says so in their place.
-    fn shrink(&mut self) {
-        if self.0.len() <= LOG_BYTES_MAX {
-            return;
+/// Throws away the oldest entries until the rest lies well within the bound, so that the next has not to do it again,
+/// and says so in their place.
+fn shrink(all: &mut Vec<u8>) {
+    let mut kept = all.len();
+    let mut gone = Entry { at: Now::default(), until: Now::default(), count: 0, what: What::Forgotten };
+    for (tag, bytes) in bytes::entries(all) {
+        if kept + FORGOTTEN_BYTES <= LOG_BYTES_KEPT {
+            break;
         }
-        let mut kept = self.0.len();
-        let mut gone = Entry { at: Now::default(), until: Now::default(), count: 0, what: What::Forgotten };
-        for (tag, bytes) in bytes::entries(&self.0) {
-            if kept + FORGOTTEN_BYTES <= LOG_BYTES_MAX {
-                break;
-            }
-            kept -= bytes.len();
-            let Some(entry) = bytes::decode(bytes) else { continue };
-            gone.at = if gone.count == 0 { entry.at } else { gone.at };
-            gone.until = gone.until.max(entry.until);
-            gone.count += if tag == Tag::FORGOTTEN { entry.count } else { 1 };
-        }
-        let mut all = Vec::with_capacity(kept + FORGOTTEN_BYTES);
-        bytes::encode(&gone, &mut all);
-        all.extend_from_slice(&self.0[self.0.len() - kept..]);
-        self.0 = all.into_boxed_slice();
+        kept -= bytes.len();
+        let Some(entry) = bytes::head(bytes) else { continue };
+        gone.at = if gone.count == 0 { entry.at } else { gone.at };
+        gone.until = gone.until.max(entry.until);
+        gone.count += if tag == Tag::FORGOTTEN { entry.count } else { 1 };
     }
+    let mut rest = Vec::with_capacity(kept + FORGOTTEN_BYTES);
+    bytes::encode(&gone, &mut rest);
+    rest.extend_from_slice(&all[all.len() - kept..]);
+    *all = rest;
 }
 
 fn is_error(what: &What<'_>) -> bool {
@@ -138,8 +135,11 @@ fn is_error(what: &What<'_>) -> bool {
     }
 }
 
-/// Bytes of one client's entries, some 30 of them. At the limit the oldest are thrown away.
+/// Bytes of one client's entries, some 25 of them. At the limit the oldest are thrown away.
 pub(crate) const LOG_BYTES_MAX: usize = 1024;
+
+/// Bytes of them that are left then at most.
+const LOG_BYTES_KEPT: usize = LOG_BYTES_MAX * 3 / 4;
 
 /// Filters of one connection that are told one by one.
 const LISTED_MAX: usize = 8;

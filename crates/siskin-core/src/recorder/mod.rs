@@ -56,9 +56,18 @@ impl Recorder {
         if !self.is_on {
             return;
         }
+        self.scratch.clear();
+        bytes::encode(entry, &mut self.scratch);
         if !entry.what.is_routine() {
-            self.recent.push(client_id, entry);
+            self.recent.push(client_id, &self.scratch);
         }
-        log.push_by(entry, &mut self.scratch);
+        log.push_encoded(entry, &self.scratch);
+    }
+
+    /// Writes `entry` down among the latest events alone.
+    pub(crate) fn record_recent(&mut self, client_id: &str, entry: &Entry<'_>) {
+        self.scratch.clear();
+        bytes::encode(entry, &mut self.scratch);
+        self.recent.push(client_id, &self.scratch);
     }
 }

@@ -18,23 +18,21 @@ pub struct Recent {
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
     bytes: VecDeque<u8>,
-    scratch: Vec<u8>,
 }
 
 impl Ring {
-    pub(crate) fn push(&mut self, client_id: &str, entry: &Entry<'_>) {
+    /// Adds the event of `client_id` that [`bytes::encode`] made these bytes of.
+    pub(super) fn push(&mut self, client_id: &str, entry: &[u8]) {
         let id = cut(client_id, ID_BYTES_MAX);
-        self.scratch.clear();
-        self.scratch.push(id.len() as u8);
-        self.scratch.extend_from_slice(id.as_bytes());
-        bytes::encode(entry, &mut self.scratch);
-        let len = self.scratch.len() as u16;
-        while self.bytes.len() + 2 + self.scratch.len() > RING_BYTES_MAX {
+        let len = 1 + id.len() + entry.len();
+        while self.bytes.len() + 2 + len > RING_BYTES_MAX {
             let front = self.len_at(0);
             self.bytes.drain(..front);
         }
-        self.bytes.extend(len.to_be_bytes());
-        self.bytes.extend(&self.scratch);
+        let [high, low] = (len as u16).to_be_bytes();
+        self.bytes.extend(&[high, low, id.len() as u8]);
+        self.bytes.extend(id.as_bytes());
+        self.bytes.extend(entry);
     }
 
     /// The latest `most`, oldest first.
@@ -78,11 +76,16 @@ mod tests {
     #[test]
     fn the_latest_events_are_kept_within_the_bound() {
         let mut ring = Ring::default();
+        let push = |ring: &mut Ring, id: &str, entry: &Entry<'_>| {
+            let mut bytes = Vec::new();
+            bytes::encode(entry, &mut bytes);
+            ring.push(id, &bytes);
+        };
         assert_eq!(ring.latest(10), []);
         let long = "ü".repeat(200);
         for at in 0..10_000 {
             let id = if at % 3 == 0 { long.clone() } else { at.to_string() };
-            ring.push(&id, &Entry::new(Now::from_millis(at), What::WillWithdrawn));
+            push(&mut ring, &id, &Entry::new(Now::from_millis(at), What::WillWithdrawn));
             assert!(ring.bytes.len() <= RING_BYTES_MAX);
         }
         let latest = ring.latest(usize::MAX);

@@ -190,7 +190,7 @@ impl Worker {
         }
         let entry = Entry::new(now, What::Refused { origin, why: why.into() });
         let client_id = client_id.unwrap_or_default();
-        self.turn.recorder.recent.push(client_id, &entry);
+        self.turn.recorder.record_recent(client_id, &entry);
         if !client_id.is_empty() {
             self.shared.record_refusal(&client_id.into(), &entry);
         }
