@@ -31,6 +31,7 @@ mod open_files;
 mod privileges;
 mod pulse;
 mod report;
+mod secret_files;
 mod server;
 mod throttle;
 mod transport;

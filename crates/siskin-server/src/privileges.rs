@@ -104,7 +104,7 @@ impl Account {
         if let Some(parent) = directory.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        match DirBuilder::new().mode(0o750).create(directory) {
+        match DirBuilder::new().mode(0o700).create(directory) {
             Ok(()) => self.own(directory),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(failed(error)),

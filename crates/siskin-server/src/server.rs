@@ -25,6 +25,7 @@ use crate::open_files;
 use crate::privileges;
 use crate::pulse::Pulse;
 use crate::report;
+use crate::secret_files;
 use crate::transport::{self, Bound, Context, Door, Expiry};
 use crate::turnstile::{TooManyBans, Turnstile};
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
@@ -83,6 +84,7 @@ impl Server {
             wished => wished.min(ceiling),
         };
         let gate = Gate::start(&config).map_err(StartError::Access)?;
+        secret_files::warn_of_readers(&config);
         let listening = transport::open(&config.listeners, config.limits.packet_size_max)?;
         privileges::settle(&mut config).map_err(StartError::Privileges)?;
         let resolved = Arc::new(config.clone());

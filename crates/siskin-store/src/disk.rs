@@ -1,8 +1,8 @@
 //! A directory on a real disk, locked against a second process.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::device::Device;
@@ -19,9 +19,10 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Opens a directory to write in it; makes it if it is not there.
+    /// Opens a directory to write in it; makes it if it is not there. What clients say to each other is nobody else's:
+    /// the directory and the files that it makes are for its user alone.
     pub fn open(path: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(path).map_err(|error| Error::io("create", path.display(), error))?;
+        make(path).map_err(|error| Error::io("create", path.display(), error))?;
         let directory = File::open(path).map_err(|error| Error::io("open", path.display(), error))?;
         let lock_path = path.join(LOCK);
         let mut lock = OpenOptions::new()
@@ -29,6 +30,7 @@ impl Disk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(&lock_path)
             .map_err(|error| Error::io("open", lock_path.display(), error))?;
         locked(lock.try_lock(), path)?;
@@ -51,6 +53,16 @@ impl Disk {
         }
         Ok(Self { path: path.to_path_buf(), directory, writable: false, _lock: lock })
     }
+}
+
+fn make(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    DirBuilder::new().mode(0o700).create(path)
 }
 
 fn locked(tried: Result<(), TryLockError>, path: &Path) -> Result<(), Error> {
@@ -90,7 +102,13 @@ impl Device for Disk {
     }
 
     fn create(&self, name: &str) -> io::Result<File> {
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).open(self.path.join(name))
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(FILE_MODE)
+            .open(self.path.join(name))
     }
 
     fn size(&self, file: &File) -> io::Result<u64> {
@@ -132,3 +150,5 @@ impl Device for Disk {
 }
 
 const LOCK: &str = "lock";
+
+const FILE_MODE: u32 = 0o600;

@@ -1,5 +1,7 @@
 //! The store as the broker's workers use it: on a real disk, and on one that fails when told to.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -519,4 +521,27 @@ fn many_workers_at_once_lose_nothing() {
     opened.expect("it opens");
     found.sort_unstable();
     assert_eq!(found, (7_961..=8_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_it_makes_is_for_its_user_alone() {
+    let directory = Directory::new("modes");
+    let path = directory.0.join("above/store");
+    let open = || {
+        let opened = DiskStore::open(&path, SMALL, |_| {}).expect("it opens");
+        Running::start(opened).store.close().expect("nothing is left to do");
+    };
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    open();
+    assert_eq!(mode(&path), 0o700);
+    let files: Vec<_> = std::fs::read_dir(&path).expect("it is there").collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        let file = file.expect("it can be read").path();
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
+    // A directory that was there is its owner's business.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o750)).expect("it is ours");
+    open();
+    assert_eq!(mode(&path), 0o750);
 }

@@ -302,8 +302,8 @@ impl JwtDraft {
     }
 }
 
-/// `step` as a table that says the same.
-pub(super) fn to_toml(step: &StepConfig) -> String {
+/// `step` as a table that says the same; masked without what headers hold.
+pub(super) fn to_toml(step: &StepConfig, is_masked: bool) -> String {
     let mut text = "[[auth]]\n".to_owned();
     let mut put = |key: &str, value: String| {
         let _ = writeln!(text, "{key} = {value}");
@@ -321,13 +321,13 @@ pub(super) fn to_toml(step: &StepConfig) -> String {
             put("name", quoted(&config.name));
             put("file", file(&config.path));
         }
-        StepConfig::Http(config) => put_http(config, &mut put),
+        StepConfig::Http(config) => put_http(config, is_masked, &mut put),
         StepConfig::Jwt(config) => put_jwt(config, &mut put),
     }
     text
 }
 
-fn put_http(config: &HttpConfig, put: &mut impl FnMut(&str, String)) {
+fn put_http(config: &HttpConfig, is_masked: bool, put: &mut impl FnMut(&str, String)) {
     put("type", quoted("http"));
     put("name", quoted(&config.name));
     put("url", quoted(&config.url));
@@ -336,7 +336,13 @@ fn put_http(config: &HttpConfig, put: &mut impl FnMut(&str, String)) {
         put("body", quoted(word_for(&FORMS, &config.form)));
     }
     put("fields", table(&config.fields));
-    put("headers", table(&config.headers));
+    match is_masked && !config.headers.is_empty() {
+        true => {
+            let names: Vec<_> = config.headers.iter().map(|(name, _)| name.as_str()).collect();
+            put("# headers (values not shown)", names.join(", "));
+        }
+        false => put("headers", table(&config.headers)),
+    }
     put("answer", quoted(word_for(&ANSWERS, &config.answer)));
     put("no", quoted(word_for(&NOS, &config.no)));
     if let Some(url) = &config.superuser_url {

@@ -171,6 +171,15 @@ impl Extra {
 impl Config {
     /// The whole configuration as a file that says the same, each setting with its explanation.
     pub fn to_toml(&self) -> String {
+        self.write(false)
+    }
+
+    /// The same for other people's eyes: of secrets only that they are there, in comments.
+    pub fn to_toml_masked(&self) -> String {
+        self.write(true)
+    }
+
+    fn write(&self, is_masked: bool) -> String {
         let mut text = String::new();
         let mut section = "";
         for setting in SETTINGS {
@@ -183,13 +192,16 @@ impl Config {
             let allowed = setting.kind().allowed();
             let default = setting.kind().show(&setting.default());
             let _ = writeln!(text, "# {}.\n# {allowed}; default {default}", setting.help);
-            let _ = writeln!(text, "{key} = {value}\n");
+            let _ = match is_masked && setting.holds_secret(self) {
+                true => writeln!(text, "# {key} (not shown) = is set\n"),
+                false => writeln!(text, "{key} = {value}\n"),
+            };
         }
         for (key, kinds, help) in AUTH_KEYS {
             let _ = writeln!(text, "# {key} ({kinds}): {help}.");
         }
         for step in &self.access.auth {
-            let _ = writeln!(text, "{}", auth::to_toml(step));
+            let _ = writeln!(text, "{}", auth::to_toml(step, is_masked));
         }
         if self.access.auth.is_empty() {
             text.push('\n');

@@ -58,10 +58,16 @@ impl Setting {
 
     /// Its value in `config` as it is written, but for a secret only that it is there.
     pub fn show_masked(&self, config: &Config) -> String {
-        match (&self.field.kind, self.read(config)) {
-            (Kind::Secret, Value::Text(secret)) if !secret.is_empty() => "***".to_owned(),
-            (kind, value) => kind.show(&value),
+        if self.holds_secret(config) {
+            return "***".to_owned();
         }
+        self.field.kind.show(&self.read(config))
+    }
+
+    /// Whether its value in `config` is nobody's business.
+    pub fn holds_secret(&self, config: &Config) -> bool {
+        let is_there = |value: Value| matches!(value, Value::Text(text) if !text.is_empty());
+        matches!(self.field.kind, Kind::Secret) && is_there(self.read(config))
     }
 
     /// Puts `value`, which came from its [`Kind::parse`], into `config`.

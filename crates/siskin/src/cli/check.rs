@@ -13,7 +13,7 @@ pub(crate) struct Args {
     source: Source,
 }
 
-/// Prints the whole configuration as a file that says the same, or what is wrong with it.
+/// Prints the whole configuration as a file that says the same but for secrets, or what is wrong with it.
 pub(crate) fn run(args: Args) -> ExitCode {
     let config = args.source.resolve().and_then(|config| {
         siskin_server::check_files(&config).map_err(|error| format!("{error}\n"))?;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Ok(config)
     });
     let (written, code) = match config {
-        Ok(config) => (std::io::stdout().write_all(config.to_toml().as_bytes()), ExitCode::SUCCESS),
+        Ok(config) => (std::io::stdout().write_all(config.to_toml_masked().as_bytes()), ExitCode::SUCCESS),
         Err(mistakes) => (std::io::stderr().write_all(mistakes.as_bytes()), ExitCode::FAILURE),
     };
     // Nobody reads what we write: there is nobody left to tell, but the status.
