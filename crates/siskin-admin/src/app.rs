@@ -8,6 +8,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use crate::guard::Credentials;
 use crate::heaviest::Scan;
 use crate::rates::Rates;
+use crate::traces::Traces;
 
 /// What all requests share. Cloned for each of them.
 #[derive(Clone)]
@@ -20,12 +21,13 @@ struct Inner {
     is_local: bool,
     rates: Mutex<Rates>,
     scan: AsyncMutex<Scan>,
+    traces: Mutex<Traces>,
 }
 
 impl App {
     pub(crate) fn new(broker: Broker, credentials: Credentials, is_local: bool) -> Self {
-        let (rates, scan) = (Mutex::default(), AsyncMutex::default());
-        Self(Arc::new(Inner { broker, credentials, is_local, rates, scan }))
+        let (rates, scan, traces) = (Mutex::default(), AsyncMutex::default(), Mutex::default());
+        Self(Arc::new(Inner { broker, credentials, is_local, rates, scan, traces }))
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -43,6 +45,11 @@ impl App {
     /// The rates of the last minutes. Held for a moment only.
     pub(crate) fn rates(&self) -> MutexGuard<'_, Rates> {
         self.0.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The traces. Held for a moment only.
+    pub(crate) fn traces(&self) -> MutexGuard<'_, Traces> {
+        self.0.traces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last look at all clients. Whoever makes a new one holds it meanwhile.

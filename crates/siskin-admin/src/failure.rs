@@ -52,6 +52,11 @@ impl Failure {
         Self::not_found(format!("there is no session of `{client_id}`"))
     }
 
+    /// Something else is in the way.
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "CONFLICT", message)
+    }
+
     /// The path is there, the method is not.
     pub(crate) fn bad_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path does not take this method")

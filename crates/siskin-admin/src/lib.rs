@@ -6,6 +6,7 @@
 //! - `guard` decides whether a request is let through: by the name it was sent to, its origin, its credentials.
 //! - `v1` is our own API, `v5` the part of EMQX's that scripts use most; both are in the OpenAPI document.
 //! - `metrics` is `/metrics`, in the text format of Prometheus.
+//! - `traces` follows messages for those who ask.
 //! - `router` is where paths meet what answers them.
 
 mod app;
@@ -18,6 +19,7 @@ mod rates;
 mod request;
 mod router;
 mod server;
+mod traces;
 mod v1;
 mod v5;
 

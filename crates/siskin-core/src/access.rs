@@ -153,6 +153,23 @@ impl Readers {
         self.count.load(Ordering::Acquire) > 0
     }
 
+    /// Those among `keys` who may not receive messages of `topic`, and what decides it.
+    pub(crate) fn refusals(
+        &self,
+        topic: &str,
+        keys: impl Iterator<Item = SessionKey>,
+    ) -> Vec<(SessionKey, String)> {
+        let asked: Vec<_> = {
+            let limited = self.limited.read().unwrap_or_else(PoisonError::into_inner);
+            keys.filter_map(|key| Some((key, limited.get(&key).cloned()?))).collect()
+        };
+        let refusal = |(key, permissions): (SessionKey, Arc<dyn Permissions>)| {
+            let is_allowed = permissions.allows(Access::Receive, topic);
+            (!is_allowed).then(|| (key, permissions.because(Access::Receive, topic)))
+        };
+        asked.into_iter().filter_map(refusal).collect()
+    }
+
     /// Leaves those in `subscribers` who may receive messages of `topic`. The rules are asked outside of the lock.
     pub(crate) fn retain(&self, topic: &str, subscribers: &mut Vec<Subscriber>) {
         let permissions: Vec<_> = {

@@ -1,17 +1,20 @@
 //! Who would receive a message on a topic, and how it would fare with each.
 
+use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 use siskin_proto::{Qos, TopicFilter, TopicName};
 
+use crate::access::Access;
 use crate::limits::QueueFull;
-use crate::recorder::{Origin, Quoted, plural};
+use crate::recorder::{Origin, Plain, Quoted, plural};
+use crate::route_cache::withhold;
 use crate::router::{Routes, Subscriber};
 use crate::session::{Session, SessionKey};
 use crate::turn::Turn;
 use crate::view::SubscriptionView;
-use crate::worker::Worker;
+use crate::worker::{Worker, is_reserved};
 
 /// The receivers of a topic: of one worker, or of several [joined](Self::join).
 #[derive(Clone, Debug, Default)]
@@ -22,8 +25,14 @@ pub struct TopicView {
     pub receivers: Vec<ReceiverView>,
     /// Shared subscriptions that match.
     pub groups: Vec<GroupView>,
+    /// Sessions with subscriptions that match, which may not receive it.
+    pub denied: Vec<DeniedView>,
     /// Receivers that were left out for their number.
     pub left_out: usize,
+    /// Those who may not receive it that were left out for their number; of one with several subscriptions, each.
+    pub denied_left_out: usize,
+    /// Whether the client that was named may publish it, if it has a session.
+    pub publisher: Option<PublisherView>,
     /// Whether a message is retained on the topic.
     pub is_retained: bool,
 }
@@ -58,6 +67,30 @@ pub struct ReceiverView {
     pub outlook: Outlook,
 }
 
+/// One session that would not have the message, although it has subscribed.
+#[derive(Clone, Debug)]
+pub struct DeniedView {
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// Where its client is, if it is connected.
+    pub origin: Option<Origin>,
+    /// The subscriptions that match, shared ones included.
+    pub filters: Vec<Arc<str>>,
+    /// What decides it.
+    pub because: String,
+}
+
+/// What a client may do that would publish the message.
+#[derive(Clone, Debug)]
+pub struct PublisherView {
+    /// Its client id.
+    pub client_id: Arc<str>,
+    /// Whether it may.
+    pub is_allowed: bool,
+    /// What decides it.
+    pub because: String,
+}
+
 /// What would become of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outlook {
@@ -89,8 +122,9 @@ pub enum Waits {
 }
 
 impl Worker {
-    /// The receivers on this worker of a message on `topic`, up to `most` of them. `publisher` is the client id of
-    /// whoever would send it, for what depends on that. An error says what is wrong with the topic.
+    /// The receivers on this worker of a message on `topic`, up to `most` of them, and as many of those who may not
+    /// receive it. `publisher` is the client id of whoever would send it, for what depends on that. An error says what
+    /// is wrong with the topic.
     pub fn explain_topic(
         &self,
         topic: &str,
@@ -103,7 +137,17 @@ impl Worker {
         let retained = self.shared().retained.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         let is_retained = retained.get(topic).is_some();
         drop(retained);
-        let mut view = TopicView { topic: topic.to_owned(), is_retained, ..TopicView::default() };
+        let publisher_view = publisher.and_then(|client_id| self.publisher(client_id, topic));
+        let mut view = TopicView {
+            topic: topic.to_owned(),
+            is_retained,
+            publisher: publisher_view,
+            ..TopicView::default()
+        };
+        if self.shared().readers.is_on() {
+            self.deny(&routes, topic, most, &mut view);
+            withhold(self.shared(), topic, &mut routes);
+        }
         for run in routes.plain.chunk_by(|a, b| a.session == b.session) {
             let Some(session) = self.sessions.get(run[0].session) else { continue };
             if view.receivers.len() >= most {
@@ -127,6 +171,54 @@ impl Worker {
             view.groups.push(GroupView { candidates: group.members.len(), filter: group.filter, members });
         }
         Ok(view)
+    }
+
+    /// Puts those of this worker's sessions among `routes` into `view` that may not receive messages of `topic`.
+    fn deny(&self, routes: &Routes, topic: &str, most: usize, view: &mut TopicView) {
+        let plain = routes.plain.iter().map(|subscriber| (subscriber.session, None));
+        let members = routes.groups.iter().flat_map(|group| {
+            // Those who are away too: it is not for that that they do not get it.
+            let filter = TopicFilter::parse(&group.filter).ok();
+            let members = filter.map(|filter| self.shared().router.members(filter).all).unwrap_or_default();
+            members.into_iter().map(|member| (member.session, Some(&group.filter)))
+        });
+        let mut filters: BTreeMap<SessionKey, Vec<Arc<str>>> = BTreeMap::new();
+        for (key, group) in plain.chain(members) {
+            let is_denied = |session: &Session| !session.may_receive(topic);
+            if !self.sessions.get(key).is_some_and(is_denied) {
+                continue;
+            }
+            if filters.len() >= most && !filters.contains_key(&key) {
+                view.denied_left_out += 1;
+                continue;
+            }
+            filters.entry(key).or_default().extend(group.cloned());
+        }
+        let Ok(name) = TopicName::parse(topic) else { return };
+        view.denied.extend(filters.into_iter().filter_map(|(key, groups)| {
+            let session = self.sessions.get(key)?;
+            let own = self.matching(session, name).into_iter().map(|subscription| subscription.filter);
+            let permissions = session.pass.as_ref()?.permissions.as_deref()?;
+            Some(DeniedView {
+                client_id: Arc::clone(&session.client_id),
+                origin: session.connection.as_deref().map(|connection| connection.origin),
+                filters: own.chain(groups).collect(),
+                because: permissions.because(Access::Receive, topic),
+            })
+        }));
+    }
+
+    /// Whether the client `client_id` may publish to `topic`, if its session is this worker's.
+    fn publisher(&self, client_id: &str, topic: &str) -> Option<PublisherView> {
+        let session = self.sessions.get(self.shared().owner(client_id)?)?;
+        let access = Access::Publish { qos: Qos::AtMostOnce, retain: false };
+        let permissions = session.pass.as_ref().and_then(|pass| pass.permissions.as_deref());
+        let (is_allowed, because) = match permissions {
+            _ if is_reserved(topic) => (false, "denied: topics under $SYS are the broker's own".to_owned()),
+            Some(permissions) => (permissions.allows(access, topic), permissions.because(access, topic)),
+            None => (true, "no rule limits it".to_owned()),
+        };
+        Some(PublisherView { client_id: Arc::clone(&session.client_id), is_allowed, because })
     }
 
     /// The subscriptions of a session, shared ones aside, that match.
@@ -214,7 +306,10 @@ impl TopicView {
     /// Takes in what another worker says of the same topic.
     pub fn join(&mut self, other: Self) {
         self.receivers.extend(other.receivers);
+        self.denied.extend(other.denied);
         self.left_out += other.left_out;
+        self.denied_left_out += other.denied_left_out;
+        self.publisher = self.publisher.take().or(other.publisher);
         self.is_retained |= other.is_retained;
         for group in other.groups {
             match self.groups.iter_mut().find(|known| known.filter == group.filter) {
@@ -233,7 +328,14 @@ impl TopicView {
             let groups = plural(self.groups.len() as u64, "shared subscription");
             let _ = write!(text, " and to one member of each of {groups}");
         }
-        let _ = writeln!(text, ".{}", if self.is_retained { " One is retained on it." } else { "" });
+        text.push('.');
+        if !self.denied.is_empty() {
+            let count = self.denied.len() + self.denied_left_out;
+            let denied = plural(count as u64, "session");
+            let have = if count == 1 { "has" } else { "have" };
+            let _ = write!(text, " {denied} that {have} subscribed may not receive it.");
+        }
+        text.push_str(if self.is_retained { " One is retained on it.\n" } else { "\n" });
         for receiver in &self.receivers {
             let _ = writeln!(text, "  {receiver}");
         }
@@ -246,7 +348,31 @@ impl TopicView {
                 let _ = writeln!(text, "    {member}");
             }
         }
+        for denied in &self.denied {
+            let _ = writeln!(text, "! {denied}");
+        }
+        if self.denied_left_out > 0 {
+            let _ = writeln!(text, "! ... nor would {}", plural(self.denied_left_out as u64, "more session"));
+        }
+        if let Some(PublisherView { client_id, is_allowed, because }) = &self.publisher {
+            let may = if *is_allowed { "may" } else { "may not" };
+            let mark = if *is_allowed { ' ' } else { '!' };
+            let _ = writeln!(text, "{mark} {} {may} publish it: {}", Quoted(client_id), Plain(because));
+        }
         text
+    }
+}
+
+impl fmt::Display for DeniedView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} would not get it", Quoted(&self.client_id))?;
+        for (at, filter) in self.filters.iter().enumerate() {
+            write!(f, "{}{}", if at == 0 { " by " } else { ", " }, Quoted(filter))?;
+        }
+        match self.origin {
+            Some(origin) => write!(f, ", connected from {origin}: {}", Plain(&self.because)),
+            None => write!(f, ", not connected: {}", Plain(&self.because)),
+        }
     }
 }
 
@@ -267,6 +393,20 @@ impl fmt::Display for ReceiverView {
             0 => Ok(()),
             1 => f.write_str("; 1 message waits already"),
             waiting => write!(f, "; {waiting} messages wait already"),
+        }
+    }
+}
+
+impl Outlook {
+    /// A short name, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Queued(_) => "queued",
+            Self::QueueFull(_) => "queue_full",
+            Self::SlowReader => "slow_reader",
+            Self::Missed => "missed",
+            Self::NoLocal => "no_local",
         }
     }
 }

@@ -76,7 +76,7 @@ impl Cached {
     fn find(&mut self, shared: &Shared, topic: &str) {
         shared.router.route(topic, &mut self.routes);
         if shared.readers.is_on() {
-            self.withhold(shared, topic);
+            withhold(shared, topic, &mut self.routes);
         }
         self.lasting.clear();
         if !shared.records.is_on() {
@@ -89,22 +89,6 @@ impl Cached {
         self.lasting.dedup();
     }
 
-    /// Leaves those out who may not receive messages of `topic`. Of a group, one who may and is away is better than
-    /// nobody.
-    fn withhold(&mut self, shared: &Shared, topic: &str) {
-        shared.readers.retain(topic, &mut self.routes.plain);
-        for group in &mut self.routes.groups {
-            shared.readers.retain(topic, &mut group.members);
-            if group.members.is_empty()
-                && let Ok(filter) = TopicFilter::parse(&group.filter)
-            {
-                group.members = shared.router.members(filter).all;
-                shared.readers.retain(topic, &mut group.members);
-            }
-        }
-        self.routes.groups.retain(|group| !group.members.is_empty());
-    }
-
     /// The record of a receiver.
     pub(crate) fn record(&self, session: SessionKey) -> Option<RecordId> {
         let place = self.lasting.binary_search_by_key(&session, |(key, _)| *key).ok()?;
@@ -115,6 +99,22 @@ impl Cached {
         let members = self.routes.groups.iter().map(|group| group.members.len()).sum::<usize>();
         self.routes.plain.len() + members + self.lasting.len()
     }
+}
+
+/// Leaves those out who may not receive messages of `topic`. Of a group, one who may and is away is better than
+/// nobody.
+pub(crate) fn withhold(shared: &Shared, topic: &str, routes: &mut Routes) {
+    shared.readers.retain(topic, &mut routes.plain);
+    for group in &mut routes.groups {
+        shared.readers.retain(topic, &mut group.members);
+        if group.members.is_empty()
+            && let Ok(filter) = TopicFilter::parse(&group.filter)
+        {
+            group.members = shared.router.members(filter).all;
+            shared.readers.retain(topic, &mut group.members);
+        }
+    }
+    routes.groups.retain(|group| !group.members.is_empty());
 }
 
 /// Topics remembered.

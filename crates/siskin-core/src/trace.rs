@@ -14,7 +14,7 @@ use siskin_proto::{PacketId, Qos, Reason, TopicFilter, TopicName};
 use crate::event::Dropped;
 use crate::explain::Waits;
 use crate::message::Parts;
-use crate::recorder::{Clock, Origin, Quoted, Span, plural};
+use crate::recorder::{Clock, Origin, Plain, Quoted, Span, plural};
 use crate::session::SessionKey;
 use crate::time::Now;
 
@@ -79,6 +79,20 @@ pub enum Station {
         /// Sessions among these for which it is put into the store.
         stored_for: usize,
     },
+    /// It was not taken over: its publisher may not publish it.
+    Refused {
+        /// What decides that.
+        why: String,
+    },
+    /// A session has subscribed and may not receive it.
+    Withheld {
+        /// Which.
+        session: SessionKey,
+        /// Its client id, if the worker that notes this knows it.
+        client_id: Option<Arc<str>>,
+        /// What decides that.
+        because: String,
+    },
     /// Its publisher was answered: what that promises is safe.
     Answered {
         /// With this reason.
@@ -128,6 +142,39 @@ pub enum Station {
     },
 }
 
+impl Station {
+    /// A short name, for programs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Received { .. } => "received",
+            Self::Routed { .. } => "routed",
+            Self::Refused { .. } => "refused",
+            Self::Withheld { .. } => "withheld",
+            Self::Answered { .. } => "answered",
+            Self::Sent { .. } => "sent",
+            Self::Queued { .. } => "queued",
+            Self::Dropped { .. } => "dropped",
+            Self::Missed { .. } => "missed",
+            Self::NoLocal { .. } => "no_local",
+            Self::Acknowledged { .. } => "acknowledged",
+        }
+    }
+
+    /// The client that it is about, if it is known.
+    pub fn client_id(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Received { client_id, .. } | Self::Withheld { client_id, .. } => client_id.as_ref(),
+            Self::Sent { client_id, .. }
+            | Self::Queued { client_id, .. }
+            | Self::Dropped { client_id, .. }
+            | Self::Missed { client_id }
+            | Self::NoLocal { client_id }
+            | Self::Acknowledged { client_id } => Some(client_id),
+            Self::Routed { .. } | Self::Refused { .. } | Self::Answered { .. } => None,
+        }
+    }
+}
+
 /// A worker's side of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
@@ -167,6 +214,12 @@ impl Tracer {
 
     pub(crate) fn take(&mut self) -> Vec<Traced> {
         self.armed.as_deref_mut().map(|armed| std::mem::take(&mut armed.stations)).unwrap_or_default()
+    }
+
+    /// Whether any message is followed.
+    #[inline]
+    pub(crate) fn is_armed(&self) -> bool {
+        self.armed.is_some()
     }
 
     /// Something is handled at the moment `now`.
@@ -321,7 +374,16 @@ impl std::fmt::Display for Station {
                 }
                 Ok(())
             }
-            Self::Answered { reason } if reason.is_error() => write!(f, "refused: {reason}"),
+            Self::Refused { why } => write!(f, "not taken over: {}", Plain(why)),
+            Self::Withheld { client_id, because, .. } => {
+                f.write_str("kept from ")?;
+                match client_id {
+                    Some(id) => Quoted(id).fmt(f)?,
+                    None => f.write_str("a session of another worker")?,
+                }
+                write!(f, ", which has subscribed: {}", Plain(because))
+            }
+            Self::Answered { reason } if reason.is_error() => write!(f, "refused to its publisher: {reason}"),
             Self::Answered { reason } => write!(f, "safe, and acknowledged to its publisher: {reason}"),
             Self::Sent { client_id, qos, packet_id, dup } => {
                 let again = if *dup { " again" } else { "" };

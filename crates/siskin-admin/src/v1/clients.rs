@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use siskin_core::recorder::Clock;
-use siskin_core::{Cause, ClientView, Dropped, Now, SessionKey, WaitingView, Worker};
+use siskin_core::recorder::{Clock, Entry};
+use siskin_core::{Cause, ClientView, Dropped, Limits, Now, SessionKey, WaitingView, Worker};
 use siskin_proto::Version;
 use utoipa::{IntoParams, ToSchema};
 
@@ -116,6 +116,32 @@ pub(super) struct Story {
     findings: Vec<String>,
     /// One line for each thing that happened, oldest first.
     lines: Vec<String>,
+    /// The same for programs.
+    events: Vec<StoryEvent>,
+}
+
+/// Something that happened to a client, once or several times.
+#[derive(Serialize, ToSchema)]
+struct StoryEvent {
+    /// When for the first time, in milliseconds since 1970.
+    unix_ms: u64,
+    /// When for the last time.
+    until_unix_ms: u64,
+    count: u64,
+    /// What: `connected`, `refused`, `disconnected`, `subscribed`, `dropped` and so on.
+    #[schema(example = "disconnected")]
+    event: &'static str,
+    /// What happened, in words.
+    text: String,
+}
+
+/// How a story is told.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HowToTell {
+    /// Seconds by which the times in sentences are ahead of UTC.
+    #[param(default = 0, example = 3600)]
+    utc_offset_s: Option<i32>,
 }
 
 /// The subscriptions of one client.
@@ -292,23 +318,55 @@ pub(crate) async fn end(app: &App, client_id: &str) -> Result<Option<bool>, Fail
 }
 
 /// What happened to a client, be it there or gone, in sentences.
-#[utoipa::path(get, path = "/clients/{client_id}/story", tag = "clients", params(("client_id" = String, Path)),
+#[utoipa::path(get, path = "/clients/{client_id}/story", tag = "clients",
+    params(("client_id" = String, Path), HowToTell),
     responses((status = 200, body = Story), (status = 404, body = Problem)))]
 pub(super) async fn story(
     State(app): State<App>,
     Path(client_id): Path<String>,
+    Query(how): Query<HowToTell>,
 ) -> Result<Json<Story>, Failure> {
     let worker = app.broker().shared().owner(&client_id).map_or(0, SessionKey::worker);
     let id = client_id.clone();
     let story = app.broker().ask(worker, move |worker, _| worker.story(&id)).await?;
-    let story = story.ok_or_else(|| Failure::not_found(format!("nothing is known of `{client_id}`")))?;
-    let clock = Clock { now: app.broker().now(), utc_offset_s: 0 };
+    let limits = app.broker().shared().limits();
+    let story = story.ok_or_else(|| unknown(&client_id, limits))?;
+    let utc_offset_s = how.utc_offset_s.unwrap_or(0).clamp(-DAY_S, DAY_S);
+    let clock = Clock { now: app.broker().now(), utc_offset_s };
     Ok(Json(Story {
         client_id,
         headline: story.headline(clock),
-        findings: story.findings(app.broker().shared().limits()),
+        findings: story.findings(limits),
         lines: story.lines(clock),
+        events: story.entries.iter().map(StoryEvent::of).collect(),
     }))
+}
+
+impl StoryEvent {
+    fn of(entry: &Entry<'_>) -> Self {
+        Self {
+            unix_ms: entry.at.as_millis(),
+            until_unix_ms: entry.until.as_millis(),
+            count: entry.count,
+            event: entry.what.name(),
+            text: entry.to_string(),
+        }
+    }
+}
+
+/// There is no story of a client: it never came, or it is too long ago.
+fn unknown(client_id: &str, limits: &Limits) -> Failure {
+    let kept = match limits.recorder_enabled {
+        true => format!(
+            "no client of that id came since the broker was started, or its story had to make room: those of the last \
+             {} clients that are gone are kept, within {} MiB",
+            limits.recorder_clients_max,
+            limits.recorder_bytes_max.div_ceil(1024 * 1024),
+        ),
+        false => "it has no session, and without recorder.enabled nothing is kept of clients that are gone"
+            .to_owned(),
+    };
+    Failure::not_found(format!("nothing is known of `{client_id}`: {kept}"))
 }
 
 /// Up to 1,000 subscriptions of a client, in no order. Those of one who has more are in the list of all subscriptions.
@@ -405,6 +463,9 @@ fn parse_version(text: &str) -> Result<Version, Failure> {
         _ => Err(Failure::bad_request(format!("`{text}` is not one of the versions 3.1, 3.1.1 and 5.0"))),
     }
 }
+
+/// Seconds of a day: no time zone is further from UTC.
+const DAY_S: i32 = 86_400;
 
 /// Subscriptions of one client in one answer: what a worker looks up within a millisecond.
 const SUBSCRIPTIONS_MAX: usize = 1000;

@@ -1,10 +1,12 @@
 //! Our own API: plain names, units in the names, lists in pages.
 
 pub(crate) mod clients;
+pub(crate) mod explain;
 pub(crate) mod overview;
 pub(crate) mod publish;
 pub(crate) mod retained;
 pub(crate) mod subscriptions;
+pub(crate) mod traces;
 
 use serde::{Deserialize, Serialize};
 use siskin_server::Cursor;
@@ -38,6 +40,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(retained::list, retained::delete))
         .routes(routes!(retained::one))
         .routes(routes!(publish::publish))
+        .routes(routes!(explain::topic))
+        .routes(routes!(traces::list, traces::arm))
+        .routes(routes!(traces::one, traces::remove))
 }
 
 /// Which part of a list is wanted.

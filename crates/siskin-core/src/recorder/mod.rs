@@ -28,7 +28,7 @@ pub(crate) use log::Log;
 pub use origin::Origin;
 pub use recent::Recent;
 pub use story::{Clock, Story};
-pub(crate) use story::{Quoted, Span, plural};
+pub(crate) use story::{Plain, Quoted, Span, plural};
 
 use crate::limits::Limits;
 use crate::time::Now;

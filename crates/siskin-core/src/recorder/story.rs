@@ -473,7 +473,7 @@ impl fmt::Display for Quoted<'_> {
 }
 
 /// The same without the marks.
-struct Plain<'a>(&'a str);
+pub(crate) struct Plain<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Plain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

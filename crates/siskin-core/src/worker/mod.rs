@@ -23,6 +23,7 @@ pub(crate) use end::{keep_session, keep_will};
 pub use mail::Mail;
 pub use operator::{ClientSubscription, Refusal};
 pub use publish::Published;
+pub(crate) use publish::is_reserved;
 
 use crate::cause::{Cause, Violation};
 use crate::durable::Durable;

@@ -18,7 +18,7 @@ use crate::limits::PublishDenied;
 use crate::message::Parts;
 use crate::recorder::Origin;
 use crate::route_cache::Cached;
-use crate::router::{Members, Subscriber};
+use crate::router::{Members, Routes, Subscriber};
 use crate::session::{Delivery, Extra, Grant, Reference, Session, SessionKey, Sessions};
 use crate::shared::Shared;
 use crate::store::Health;
@@ -188,15 +188,21 @@ impl Worker {
         now: Now,
     ) -> Result<Reason, Cause> {
         if is_reserved(topic) {
+            self.trace_refused(key, topic, publish, now, |_| Dropped::NotAllowed.to_string());
             self.report_drop(key, topic, Dropped::NotAllowed, now);
             return Ok(Reason::NotAuthorized);
         }
         if self.is_over_quota {
+            self.trace_refused(key, topic, publish, now, |_| Dropped::OverQuota.to_string());
             self.report_drop(key, topic, Dropped::OverQuota, now);
             return Ok(Reason::QuotaExceeded);
         }
         let access = Access::Publish { qos: publish.qos, retain: publish.retain };
         if !self.check_access(key, access, topic, now) {
+            self.trace_refused(key, topic, publish, now, |session| {
+                let permissions = session.pass.as_ref().and_then(|pass| pass.permissions.as_deref());
+                permissions.map_or_else(String::new, |permissions| permissions.because(access, topic))
+            });
             return match self.turn.limits.publish_denied {
                 PublishDenied::Answer => Ok(Reason::NotAuthorized),
                 PublishDenied::Disconnect => Err(Cause::PublishDenied),
@@ -240,6 +246,32 @@ impl Worker {
         }
         let cached = self.routes.route(&self.shared, parts.topic);
         !cached.lasting.is_empty() && !Receivers::of(cached, parts, Some(from)).records.is_empty()
+    }
+
+    /// Notes that a message is not taken over, if it is one that is followed.
+    fn trace_refused(
+        &mut self,
+        key: SessionKey,
+        topic: &str,
+        publish: &Publish<'_>,
+        now: Now,
+        why: impl FnOnce(&Session) -> String,
+    ) {
+        let Some(session) = self.sessions.get(key).filter(|_| self.turn.tracer.is_armed()) else { return };
+        let parts = Parts {
+            topic,
+            properties: publish.properties,
+            payload: publish.payload,
+            qos: publish.qos,
+            retain: publish.retain,
+            publisher: Some(session.publisher),
+            received_at: now,
+            expires_at: None,
+            kept_until: None,
+            record: None,
+        };
+        let id = self.turn.tracer.begin(&parts, || Some(publisher_of(session)));
+        self.turn.tracer.note(id, || Station::Refused { why: why(session) });
     }
 
     /// Retains `parts` of session `from` if they say so, and routes them. Only if the `answer` can say so is a message
@@ -292,6 +324,9 @@ impl Worker {
             put_message(turn, &offered.parts, false, &receivers.records);
         }
         turn.tracer.note(offered.trace, || routed(cached, receivers.records.len()));
+        if offered.trace.is_some() && shared.readers.is_on() {
+            note_withheld(turn, shared, sessions, &offered);
+        }
         if cached.routes.plain.is_empty() && cached.routes.groups.is_empty() {
             turn.stats.no_subscribers.add(1);
             return Published::Nobody;
@@ -615,6 +650,22 @@ fn routed(cached: &Cached, stored_for: usize) -> Station {
     Station::Routed { sessions, groups: cached.routes.groups.len(), stored_for }
 }
 
+/// Notes who has subscribed to a message that is followed, and may not receive it. A route knows only the others.
+fn note_withheld(turn: &mut Turn, shared: &Shared, sessions: &Sessions, offered: &Offered<'_>) {
+    let mut routes = Routes::default();
+    shared.router.route(offered.parts.topic, &mut routes);
+    let members = routes.groups.iter().flat_map(|group| &group.members);
+    let mut keys: Vec<_> = routes.plain.iter().chain(members).map(|subscriber| subscriber.session).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for (session, because) in
+        shared.readers.refusals(offered.parts.topic, keys.into_iter()).into_iter().take(WITHHELD_MAX)
+    {
+        let client_id = sessions.get(session).map(|session| Arc::clone(&session.client_id));
+        turn.tracer.note(offered.trace, || Station::Withheld { session, client_id, because });
+    }
+}
+
 fn put_message(turn: &mut Turn, parts: &Parts<'_>, is_retained: bool, receivers: &[Receiver]) {
     let Some(id) = parts.record else { return };
     let references = u32::from(is_retained) + receivers.len() as u32;
@@ -714,7 +765,7 @@ fn travelling<'a>(properties: Properties<'a>, kept: &'a mut PropertiesBuf) -> Pr
 }
 
 /// Topics that the broker alone publishes to.
-pub(super) fn is_reserved(topic: &str) -> bool {
+pub(crate) fn is_reserved(topic: &str) -> bool {
     topic == "$SYS" || topic.starts_with("$SYS/")
 }
 
@@ -725,3 +776,6 @@ pub(super) fn is_too_deep(topic: &str, levels_max: u16) -> bool {
 
 /// How often an orphan is tried on members that turn out to be gone, before it is given up.
 const ORPHAN_ROUNDS: u32 = 8;
+
+/// Sessions that a trace names of those from whom a message is kept.
+const WITHHELD_MAX: usize = 20;

@@ -91,7 +91,8 @@ impl Gate {
     pub(crate) fn rulebook(&self) -> Option<Arc<dyn Rulebook>> {
         let rules = self.rules();
         let users = rules.files.users.clone();
-        let book = Book::new(rules.files.acl.clone(), self.config.subscribe_check, users);
+        let book =
+            Book::new(rules.files.acl.clone(), &self.config.acl_file, self.config.subscribe_check, users);
         // Without a file it may still be about what clients have brought along from the chain.
         (book.has_file() || !self.chain.is_empty()).then(|| Arc::new(book) as _)
     }

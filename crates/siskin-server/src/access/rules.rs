@@ -1,8 +1,9 @@
 //! What the core asks about its clients: the ACL file, and what a client has brought along from the chain.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use siskin_access::acl::{self, Acl, Who};
+use siskin_access::acl::{self, Acl, Because, Who};
 use siskin_access::password::PasswordFile;
 use siskin_auth::{Action, Subject};
 use siskin_core::{Access, Identity, Permissions, Rulebook, Standing};
@@ -13,6 +14,8 @@ use crate::config::SubscribeCheck;
 #[derive(Debug)]
 pub(super) struct Book {
     acl: Option<Acl>,
+    /// Where these rules stand.
+    file: Arc<Path>,
     check: SubscribeCheck,
     users: Option<Arc<PasswordFile>>,
 }
@@ -35,8 +38,13 @@ impl Claims {
 }
 
 impl Book {
-    pub(super) fn new(acl: Option<Acl>, check: SubscribeCheck, users: Option<Arc<PasswordFile>>) -> Self {
-        Self { acl, check, users }
+    pub(super) fn new(
+        acl: Option<Acl>,
+        file: &Path,
+        check: SubscribeCheck,
+        users: Option<Arc<PasswordFile>>,
+    ) -> Self {
+        Self { acl, file: file.into(), check, users }
     }
 
     /// Whether there is an ACL file.
@@ -68,6 +76,7 @@ impl Rulebook for Book {
         }
         Standing::Limited(Arc::new(Granted {
             rules,
+            file: Arc::clone(&self.file),
             own: own.map(|own| Box::new((own, Box::from(client_id)))),
             user: identity.user_name.clone(),
             is_strict: self.check == SubscribeCheck::Strict,
@@ -79,6 +88,8 @@ impl Rulebook for Book {
 #[derive(Debug)]
 struct Granted {
     rules: Option<acl::Rules>,
+    /// Where these rules stand.
+    file: Arc<Path>,
     /// What it has brought along, and the client id that counts in it.
     own: Option<Box<(siskin_auth::Permissions, Box<str>)>>,
     user: Option<Arc<str>>,
@@ -113,12 +124,20 @@ impl Granted {
             Access::Publish { .. } => acl::Access::Write,
             Access::Receive => acl::Access::Read,
             Access::Subscribe { .. } if self.is_strict && !rules.could_read(topic) => {
-                return (false, "denied: no rule of the ACL file lets a message through".to_owned());
+                let file = self.file.display();
+                return (false, format!("denied: no rule of {file} lets a message through"));
             }
             Access::Subscribe { .. } => acl::Access::Subscribe,
         };
         let decision = rules.check(wanted, topic);
-        (decision.allowed, format!("{decision}"))
+        let verb = if decision.allowed { "allowed" } else { "denied" };
+        let file = self.file.display();
+        let text = match decision.because {
+            Because::Rule(rule) => format!("{verb} by line {} of {file}: {}", rule.line, rule.text),
+            Because::NoRule => format!("{verb}: no rule of {file} matches"),
+            _ => decision.to_string(),
+        };
+        (decision.allowed, text)
     }
 }
 

@@ -6,6 +6,7 @@ mod check;
 mod client;
 mod completions;
 mod ctl;
+mod explain;
 mod flags;
 mod log;
 mod man;
@@ -44,6 +45,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Passwd(args) => passwd::run(&args),
         Command::Acl(args) => acl::run(args),
         Command::Ctl(args) => ctl::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Top(args) => top::run(&args),
         Command::Completions(args) => completions::run(&args, Cli::command()),
         Command::Man(args) => man::run(&args, Cli::command()),
@@ -72,6 +74,7 @@ enum Command {
     Passwd(passwd::Args),
     Acl(acl::Args),
     Ctl(ctl::Args),
+    Explain(explain::Args),
     Top(top::Args),
     Completions(completions::Args),
     Man(man::Args),

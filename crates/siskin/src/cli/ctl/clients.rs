@@ -2,6 +2,7 @@
 
 use std::io;
 
+use jiff::Zoned;
 use serde_json::Value;
 
 use super::api::part;
@@ -89,7 +90,7 @@ impl One {
     pub(super) fn run(&self, api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
         match self {
             Self::Show(id) => view.show(&api.get(&id.path(""), &[])?, show),
-            Self::Story(id) => view.show(&api.get(&id.path("/story"), &[])?, tell),
+            Self::Story(id) => story(api, &id.client_id, view),
             Self::Subscriptions(id) => {
                 let answer = api.get(&id.path("/subscriptions"), &[])?;
                 view.show(&answer, |answer, out| {
@@ -172,6 +173,13 @@ fn show(client: &Value, out: &mut dyn io::Write) -> io::Result<()> {
         line("dropped", format!("{} ({})", number(count), cause.replace('_', " ")))?;
     }
     Ok(())
+}
+
+/// Tells what happened to a client, in local time.
+pub(crate) fn story(api: &Api, client_id: &str, view: &mut View<'_>) -> Result<(), Failure> {
+    let offset_s = Zoned::now().offset().seconds();
+    let path = format!("/api/v1/clients/{}/story", part(client_id));
+    view.show(&api.get(&path, &[("utc_offset_s", offset_s.to_string())])?, tell)
 }
 
 fn tell(story: &Value, out: &mut dyn io::Write) -> io::Result<()> {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 pub(crate) use api::{Access, Api, Failure};
+pub(crate) use clients::story;
 pub(crate) use table::{Column, Table, bytes, duration, number, text};
 
 /// Ask a running broker about its clients and messages, or have it do something.
@@ -66,6 +67,11 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let done = ask(args, &mut out).and_then(|()| out.flush().map_err(Failure::from));
     drop(out);
+    finish(done)
+}
+
+/// Says what went wrong, if anything did.
+pub(crate) fn finish(done: Result<(), Failure>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         // Nobody reads what we write: there is nobody left to tell, but the status.
@@ -96,14 +102,14 @@ fn ask(args: &Args, out: &mut dyn io::Write) -> Result<(), Failure> {
 }
 
 /// How an answer is shown.
-struct View<'a> {
-    is_json: bool,
-    out: &'a mut dyn io::Write,
+pub(crate) struct View<'a> {
+    pub(crate) is_json: bool,
+    pub(crate) out: &'a mut dyn io::Write,
 }
 
 impl View<'_> {
     /// Prints `answer` as it is, if that is wanted; else lets `show` print it.
-    fn show(
+    pub(crate) fn show(
         &mut self,
         answer: &Value,
         show: impl FnOnce(&Value, &mut dyn io::Write) -> io::Result<()>,
