@@ -365,14 +365,15 @@ impl TopicView {
 
 impl fmt::Display for DeniedView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} would not get it", Quoted(&self.client_id))?;
+        write!(f, "{} has subscribed", Quoted(&self.client_id))?;
         for (at, filter) in self.filters.iter().enumerate() {
-            write!(f, "{}{}", if at == 0 { " by " } else { ", " }, Quoted(filter))?;
+            write!(f, "{}{}", if at == 0 { " to " } else { ", " }, Quoted(filter))?;
         }
         match self.origin {
-            Some(origin) => write!(f, ", connected from {origin}: {}", Plain(&self.because)),
-            None => write!(f, ", not connected: {}", Plain(&self.because)),
+            Some(origin) => write!(f, ", connected from {origin}")?,
+            None => f.write_str(", not connected")?,
         }
+        write!(f, ": it would not get it, {}", Plain(&self.because))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use siskin_core::trace::Watch;
 use siskin_core::{Access, Cause, Event, Identity, Limits, Permissions, PublishDenied, Rulebook, Standing};
 use siskin_proto::{Connect, PacketKind, Property, Qos, Reason, Version};
 use siskin_testkit::*;
@@ -426,4 +427,62 @@ impl Rulebook for Closed {
     fn standing(&self, _: &Identity, _: &str) -> Standing {
         Standing::Unknown
     }
+}
+
+#[test]
+fn who_has_subscribed_and_may_not_receive_a_topic_is_named_with_the_rule() {
+    let broker = broker("u", &[(SUBSCRIBE, ""), (RECEIVE, "open/")]);
+    let limited = user(&broker, Version::V5, "u");
+    limited.subscribe("#", Qos::AtLeastOnce);
+    limited.subscribe("$share/g/+/x", Qos::AtLeastOnce);
+    let free = broker.client(Version::V5, "free");
+    free.subscribe("$share/g/+/x", Qos::AtLeastOnce);
+    let explain = |topic: &str| {
+        let views = broker.ask(|worker| worker.explain_topic(topic, Some("u"), 100).unwrap());
+        views.into_iter().next().unwrap()
+    };
+    let view = explain("closed/x");
+    assert_eq!((view.receivers.len(), view.groups[0].candidates, view.denied.len()), (0, 1, 1));
+    assert_eq!(
+        view.tell(),
+        format!(
+            "A message on 'closed/x' is due to 0 sessions and to one member of each of 1 shared subscription. \
+             1 session that has subscribed may not receive it.\n  \
+             '$share/g/+/x': one of 1, in turns\n    \
+             'free' at QoS 1 by '$share/g/+/x', connected from {}: it would be sent\n\
+             ! 'u' has subscribed to '#', '$share/g/+/x', connected from {}: it would not get it, rule for receive\n\
+             ! 'u' may not publish it: rule for publish to\n",
+            free.origin(),
+            limited.origin(),
+        )
+    );
+    let view = explain("open/x");
+    assert_eq!((view.receivers.len(), view.groups[0].candidates, view.denied.len()), (1, 2, 0));
+    assert!(!explain("$SYS/x").publisher.unwrap().is_allowed);
+}
+
+#[test]
+fn a_trace_names_those_from_whom_a_message_is_kept_and_the_rule_that_refuses_one() {
+    let broker = broker("u", &[(SUBSCRIBE, "")]);
+    let limited = user(&broker, Version::V5, "u");
+    limited.subscribe("t", Qos::AtMostOnce);
+    let number = broker.shared().next_trace();
+    broker.ask(|worker| {
+        let watch = Watch { number, filter: Some("t".into()), client_id: None, messages_max: 10 };
+        worker.arm_trace(watch);
+    });
+    let stations = || {
+        let traced = broker.ask(siskin_core::Worker::take_trace).concat();
+        traced.into_iter().map(|traced| traced.station.to_string()).skip(1).collect::<Vec<_>>()
+    };
+    broker.client(Version::V5, "free").publish("t", b"x", Qos::AtMostOnce);
+    assert_eq!(
+        stations(),
+        ["matches no subscription", "kept from 'u', which has subscribed: rule for receive"]
+    );
+    limited.publish("t", b"x", Qos::AtLeastOnce);
+    assert_eq!(
+        stations(),
+        ["not taken over: rule for publish to", "refused to its publisher: Not authorized (0x87)"]
+    );
 }

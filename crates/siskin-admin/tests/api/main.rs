@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
 mod clients;
+mod explain;
 mod guard;
 mod messages;
 mod metrics;

@@ -71,7 +71,8 @@ impl Message {
             "topic": self.topic, "client_id": self.client, "count": self.count, "seconds": self.timeout,
         });
         let trace = Trace::arm(api, &wanted)?;
-        note(&format!("following {} messages at most for {} s; Ctrl-C ends it", self.count, self.timeout));
+        let messages = if self.count == 1 { "message" } else { "messages" };
+        note(&format!("following {} {messages} at most for {} s; Ctrl-C ends it", self.count, self.timeout));
         let (mut after, mut pages) = (0, Pages::new(view.is_json));
         let ended = loop {
             let is_last = is_over.load(Ordering::Relaxed);
