@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use siskin_core::Refusal;
-use siskin_server::Unanswered;
+use siskin_server::{NotBanned, Unanswered};
 use utoipa::ToSchema;
 
 /// Why a request fails.
@@ -57,6 +57,11 @@ impl Failure {
         Self::new(StatusCode::CONFLICT, "CONFLICT", message)
     }
 
+    /// What is to be made is there, in the words of EMQX.
+    pub(crate) fn already_exists(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "ALREADY_EXISTS", message)
+    }
+
     /// The path is there, the method is not.
     pub(crate) fn bad_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "METHOD_NOT_ALLOWED", "this path does not take this method")
@@ -93,6 +98,17 @@ impl IntoResponse for Failure {
 impl From<Unanswered> for Failure {
     fn from(unanswered: Unanswered) -> Self {
         Self::unavailable(unanswered.to_string())
+    }
+}
+
+impl From<NotBanned> for Failure {
+    fn from(not_banned: NotBanned) -> Self {
+        match not_banned {
+            NotBanned::TooMany(error) => Self::conflict(error.to_string()),
+            NotBanned::Unanswered(unanswered) => Self::unavailable(format!(
+                "the ban is in force, but not everybody may have been disconnected: {unanswered}"
+            )),
+        }
     }
 }
 

@@ -51,6 +51,8 @@ pub enum Cause {
     Shutdown,
     /// An operator closed it.
     Administrative,
+    /// An operator banned the client, its user or its address.
+    Banned,
 }
 
 /// A rule that a well-formed packet broke.
@@ -109,7 +111,8 @@ impl Cause {
             Self::PublishDenied | Self::Revoked | Self::NotProved => Some(Reason::NotAuthorized),
             Self::AuthorizationExpired => Some(Reason::MaximumConnectTime),
             Self::Shutdown => Some(Reason::ServerShuttingDown),
-            Self::Administrative => Some(Reason::AdministrativeAction),
+            // [MQTT5 3.14.2-1] Banned (0x8A) is a code of CONNACK alone: the reason string says it here.
+            Self::Administrative | Self::Banned => Some(Reason::AdministrativeAction),
         }
     }
 
@@ -117,7 +120,11 @@ impl Cause {
     pub fn is_orderly(&self) -> bool {
         matches!(
             self,
-            Self::ClientDisconnect(Reason::Success) | Self::TakenOver | Self::Shutdown | Self::Administrative
+            Self::ClientDisconnect(Reason::Success)
+                | Self::TakenOver
+                | Self::Shutdown
+                | Self::Administrative
+                | Self::Banned
         )
     }
 }
@@ -172,6 +179,7 @@ impl Cause {
             Self::AuthorizationExpired => "the time is over for which the client was let in",
             Self::Shutdown => "the broker stops",
             Self::Administrative => "an operator closed the connection",
+            Self::Banned => "an operator banned the client, its user or its address",
             Self::ClientDisconnect(_)
             | Self::Io(_)
             | Self::KeepAlive { .. }

@@ -39,7 +39,7 @@ mod turnstile;
 mod worker;
 
 pub use broker::{
-    Broker, Cursor, FilesView, ListenerView, Page, ProcessView, Unanswered, Watchdog, WorkerView,
+    Broker, Cursor, FilesView, ListenerView, NotBanned, Page, ProcessView, Unanswered, Watchdog, WorkerView,
 };
 pub use config::Config;
 pub use server::{Server, StartError, check_files};

@@ -8,8 +8,10 @@ use std::sync::{Mutex, PoisonError};
 use mio::{Registry, Token, Waker};
 use siskin_auth::Verdict;
 use siskin_core::{Mail, Now};
+use tokio::sync::oneshot;
 
 use crate::access::Ticket;
+use crate::config::Banned;
 use crate::transport::Arrival;
 
 /// What a worker may find in its mailbox.
@@ -34,6 +36,8 @@ pub(crate) enum Letter {
     Mail(Mail),
     /// A question about this worker's sessions, or something that an operator wants done with them.
     Ask(Ask),
+    /// These may not be here any more. Whoever asks hears how many were disconnected.
+    PutOut(Banned, oneshot::Sender<usize>),
     /// The broker is about to stop: accept nobody, publish the wills, then say so.
     PublishWills(Sender<()>),
     /// The broker stops: end all connections and return.

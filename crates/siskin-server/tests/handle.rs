@@ -7,11 +7,13 @@ mod support;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use siskin_core::{Cause, ClientSubscription, Worker};
-use siskin_proto::Qos;
+use siskin_proto::{Connect, Packet, Qos, Reason, Version};
+use siskin_server::config::Banned;
 use siskin_server::{Broker, Cursor, Unanswered};
-use support::{Client, broker};
+use support::{Client, broker, connect_packet};
 
 fn wait<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
@@ -153,4 +155,77 @@ fn a_broker_that_has_stopped_says_so() {
     let handle = server.handle().clone();
     server.stop();
     assert_eq!(wait(handle.ask(0, |_, _| ())), Err(Unanswered::Stopped));
+}
+
+fn as_user<'a>(client_id: &'a str, version: Version, user_name: &'a str) -> Connect<'a> {
+    Connect { user_name: Some(user_name), ..connect_packet(client_id, version) }
+}
+
+#[test]
+fn who_is_banned_is_put_out_in_every_version_and_only_5_0_is_told_why() {
+    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+        let server = broker(|config| config.workers = 3);
+        for who in [Banned::Client("client".to_owned()), Banned::User("user".to_owned())] {
+            let mut clients: Vec<_> = ["client", "other"]
+                .into_iter()
+                .zip(["user", "somebody"])
+                .map(|(id, user)| Client::connect_as(&server, &as_user(id, version, user)))
+                .collect();
+            let ended = wait(server.handle().ban(who.clone(), None, "a test"));
+            assert_eq!(ended, Ok(1), "{who}");
+            if version == Version::V5 {
+                clients[0].expect("DISCONNECT", |packet| {
+                    let Packet::Disconnect(disconnect) = packet else { return false };
+                    let words = disconnect.properties.reason_string().unwrap_or_default();
+                    disconnect.reason == Reason::AdministrativeAction && words.contains("banned")
+                });
+            }
+            clients[0].expect_end();
+            clients[1].ping();
+            let mut again = Client::open(&server);
+            again.send(&Packet::Connect(as_user("client", version, "user")));
+            let connack = again.next_bytes().expect("a CONNACK");
+            assert_eq!(connack[3], if version == Version::V5 { Reason::Banned as u8 } else { 5 });
+            assert!(server.handle().unban(&who) && server.bans().is_empty());
+        }
+        server.stop();
+    }
+}
+
+#[test]
+fn a_ban_of_a_network_puts_out_all_who_come_from_it_on_every_worker() {
+    let server = broker(|config| config.workers = 3);
+    let mut clients: Vec<_> = (0..9).map(|n| Client::connect(&server, &format!("c{n}"))).collect();
+    let ban = |network: &str| {
+        let who = Banned::Address(network.parse().unwrap());
+        wait(server.handle().ban(who, Some(Duration::from_secs(3600)), "a test"))
+    };
+    assert_eq!(ban("10.0.0.0/8"), Ok(0));
+    clients.iter_mut().for_each(Client::ping);
+    assert_eq!(ban("127.0.0.0/8"), Ok(9));
+    for mut client in clients {
+        client.expect("DISCONNECT", |packet| matches!(packet, Packet::Disconnect(_)));
+        client.expect_end();
+    }
+    assert_eq!(server.handle().bans().len(), 2);
+    server.stop();
+}
+
+#[test]
+fn a_session_outlives_the_ban_of_its_client_and_says_what_happened() {
+    let server = broker(|_| {});
+    let mut client = Client::connect_as(
+        &server,
+        &Connect { clean_start: false, ..connect_packet("client", Version::V3_1_1) },
+    );
+    client.ping();
+    let who = Banned::Client("client".to_owned());
+    assert_eq!(wait(server.handle().ban(who.clone(), None, "a test")), Ok(1));
+    client.expect_end();
+    // It is not connected any more: nobody is put out a second time.
+    assert_eq!(wait(server.handle().ban(who, None, "a test")), Ok(0));
+    let story = wait(server.handle().ask_owner("client", |worker, _, _| worker.story("client")));
+    let story = story.unwrap().flatten().unwrap();
+    assert!(story.entries.iter().any(|entry| entry.to_string().contains("an operator banned the client")));
+    server.stop();
 }

@@ -1,5 +1,6 @@
 //! Our own API: plain names, units in the names, lists in pages.
 
+pub(crate) mod bans;
 pub(crate) mod clients;
 pub(crate) mod explain;
 pub(crate) mod overview;
@@ -35,6 +36,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(clients::subscriptions))
         .routes(routes!(clients::queue))
         .routes(routes!(clients::inflight))
+        .routes(routes!(bans::list, bans::ban, bans::unban))
         .routes(routes!(subscriptions::list))
         .routes(routes!(subscriptions::topics))
         .routes(routes!(retained::list, retained::delete))

@@ -1,6 +1,7 @@
 //! The part of EMQX's `/api/v5` that scripts use most, in its shapes: lists by page and limit, errors as code and
 //! message. What EMQX has and we have not is left out rather than made up.
 
+mod banned;
 mod broker;
 mod clients;
 mod messages;
@@ -27,6 +28,8 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(broker::stats))
         .routes(routes!(broker::metrics))
         .routes(routes!(broker::listeners))
+        .routes(routes!(banned::list, banned::ban))
+        .routes(routes!(banned::unban))
         .routes(routes!(clients::list))
         .routes(routes!(clients::one, clients::kick))
         .routes(routes!(clients::kick_many))

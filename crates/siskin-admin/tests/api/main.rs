@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
+mod bans;
 mod clients;
 mod explain;
 mod guard;

@@ -386,6 +386,7 @@ mod tests {
             Cause::NotSafe(crate::store::Health::Full),
             Cause::Shutdown,
             Cause::Administrative,
+            Cause::Banned,
         ];
         all.extend(causes.iter().map(|cause| What::Disconnected(Closed::new(cause, None))));
         all.push(What::Disconnected(Closed::new(&Cause::TakenOver, Some(v4))));

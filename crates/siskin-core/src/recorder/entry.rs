@@ -163,6 +163,7 @@ pub enum ClosedKind {
     AuthorizationExpired,
     NotProved,
     OverQuota,
+    Banned,
 }
 
 impl<'a> Entry<'a> {
@@ -243,7 +244,7 @@ impl Closed<'_> {
 
 impl ClosedKind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 19] = [
+    pub(super) const ALL: [Self; 20] = [
         Self::ClientDisconnect,
         Self::ConnectionLost,
         Self::Io,
@@ -263,6 +264,7 @@ impl ClosedKind {
         Self::AuthorizationExpired,
         Self::NotProved,
         Self::OverQuota,
+        Self::Banned,
     ];
 
     fn of(cause: &Cause) -> Self {
@@ -286,6 +288,7 @@ impl ClosedKind {
             Cause::AuthorizationExpired => Self::AuthorizationExpired,
             Cause::NotProved => Self::NotProved,
             Cause::OverQuota(_) => Self::OverQuota,
+            Cause::Banned => Self::Banned,
         }
     }
 
@@ -304,6 +307,7 @@ impl ClosedKind {
             Self::Revoked => Cause::Revoked,
             Self::AuthorizationExpired => Cause::AuthorizationExpired,
             Self::NotProved => Cause::NotProved,
+            Self::Banned => Cause::Banned,
             _ => return None,
         };
         cause.words()
@@ -331,6 +335,7 @@ impl ClosedKind {
             Self::AuthorizationExpired => "authorization_expired",
             Self::NotProved => "not_proved",
             Self::OverQuota => "over_quota",
+            Self::Banned => "banned",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! worker runs one such question a turn, between its own work. A question must be short: lists are asked for in
 //! [pages](Broker::clients). Who asks may wait; no worker ever does.
 
+mod bans;
 mod lists;
 mod views;
 mod watchdog;
@@ -19,6 +20,7 @@ use siskin_store::{DiskStore, Figures};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
+pub use bans::NotBanned;
 pub use lists::{Cursor, Page};
 pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
 pub use watchdog::Watchdog;

@@ -105,10 +105,8 @@ impl Turnstile {
 
     /// Whether `stranger` may come in now.
     pub(crate) fn look(&self, stranger: Stranger<'_>, now: Now) -> Result<(), Closed> {
-        let Stranger { client_id, user_name, address } = stranger;
-        if self.has_bans.load(Ordering::Relaxed)
-            && let Some(reason) = lock(&self.bans).find(client_id, user_name, address, now)
-        {
+        let Stranger { client_id, user_name, .. } = stranger;
+        if let Some(reason) = self.ban_of(stranger, now) {
             return Err(Closed::Banned(reason));
         }
         let client = self.client_quota(client_id, now);
@@ -118,6 +116,15 @@ impl Turnstile {
             Some(room_at) => Err(Closed::OverQuota(room_at)),
             None => Ok(()),
         }
+    }
+
+    /// Why `stranger` may not be here, if it is banned.
+    pub(crate) fn ban_of(&self, stranger: Stranger<'_>, now: Now) -> Option<String> {
+        let Stranger { client_id, user_name, address } = stranger;
+        if !self.has_bans.load(Ordering::Relaxed) {
+            return None;
+        }
+        lock(&self.bans).find(client_id, user_name, address, now)
     }
 
     /// Counts a CONNECT of `stranger`, which may have been the one too many: then the next is banned.

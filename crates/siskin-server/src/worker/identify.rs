@@ -229,6 +229,13 @@ impl Worker {
             _ => first,
         };
         let identity = ticket.as_ref().map(|ticket| ticket.identity.clone()).unwrap_or_default();
+        let user_name = identity.user_name.clone();
+        let connect = decode_connect(first).ok();
+        if let Some(connect) = &connect
+            && !self.pass_bans(index, connect, user_name.as_deref())
+        {
+            return None;
+        }
         let connection = &self.connections[index as usize];
         let listener = &self.neighbours.doors[usize::from(connection.door)].listener;
         let caller = Caller {
@@ -240,6 +247,10 @@ impl Worker {
         match self.core.connect(first, &caller, self.now) {
             Connected::Accepted(key) => {
                 self.connections[index as usize].phase = Phase::Open(key);
+                let said = || connect?.user_name.map(Into::into);
+                if let Some(name) = user_name.as_deref().map(Into::into).or_else(said) {
+                    self.user_names.insert(index, name);
+                }
                 if let Some(at) = ticket.and_then(|ticket| ticket.expires_at) {
                     self.to_expire.set(index, Now::from_millis(at.saturating_mul(1000)));
                 }

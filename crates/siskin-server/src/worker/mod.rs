@@ -107,6 +107,8 @@ pub(crate) struct Worker {
     throttled: BinaryHeap<Reverse<Throttled>>,
     /// By connection: what it may do in a second. Empty for as long as nothing is limited.
     meters: Vec<Option<Box<Meter>>>,
+    /// By connection: the user name that it came with, if it did.
+    user_names: HashMap<u32, Box<str>>,
     take_overs: TakeOvers,
     /// Those with something to write.
     dirty: Vec<(SessionKey, u32)>,
@@ -163,6 +165,7 @@ impl Worker {
             ahead: Vec::new(),
             throttled: BinaryHeap::new(),
             meters: Vec::new(),
+            user_names: HashMap::new(),
             take_overs: TakeOvers::default(),
             dirty: Vec::new(),
             owing: Vec::new(),
@@ -281,6 +284,10 @@ impl Worker {
                 Letter::NewRules => self.core.renew_permissions(),
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
                 Letter::Ask(ask) => self.asks.push_back(ask),
+                Letter::PutOut(banned, done) => {
+                    // Whoever waits for it may have stopped waiting.
+                    let _ = done.send(self.put_out(&banned));
+                }
                 Letter::PublishWills(done) => {
                     self.acceptor = None;
                     self.core.publish_wills_for_shutdown(self.now);
@@ -403,6 +410,7 @@ impl Worker {
             let connection = self.connections.remove(index as usize);
             self.to_expire.remove(index);
             self.renewals.remove(&index);
+            self.user_names.remove(&index);
             self.neighbours.doors[usize::from(connection.door)].leave();
             load.fetch_sub(1, Ordering::Relaxed);
         }

@@ -8,7 +8,7 @@ use siskin_proto::{Connect, Frame, Packet, PacketKind, Reason, Version, decode, 
 use super::Worker;
 use super::connection::Phase;
 use super::terms::refusal;
-use crate::config::Excess;
+use crate::config::{Banned, Excess, Network};
 use crate::transport::Peer;
 use crate::turnstile::{Closed, Kind, Meter, Stranger};
 
@@ -41,11 +41,51 @@ impl Worker {
             }
             Err(Closed::Banned(why)) => (Reason::Banned, why),
         };
-        let reply = refusal(&connect, reason, "");
+        self.keep_out(index, &connect, reason, &cause);
+        false
+    }
+
+    /// Whether a client may come in who was let through a while ago, or turned out to be another. If not, it is
+    /// answered.
+    pub(super) fn pass_bans(&mut self, index: u32, connect: &Connect<'_>, user_name: Option<&str>) -> bool {
+        let peer = self.connections[index as usize].peer;
+        let named = Stranger { user_name: user_name.or(connect.user_name), ..stranger(connect, peer) };
+        let Some(why) = self.neighbours.turnstile.ban_of(named, self.now) else { return true };
+        self.keep_out(index, connect, Reason::Banned, &why);
+        false
+    }
+
+    fn keep_out(&mut self, index: u32, connect: &Connect<'_>, reason: Reason, cause: &str) {
+        let reply = refusal(connect, reason, "");
         self.core.count_refused();
         self.turn_away(index, Some(connect.client_id), &cause);
         self.refuse(index, &reply);
-        false
+    }
+
+    /// Ends the connections of those who are `banned`, and says how many there were.
+    pub(super) fn put_out(&mut self, banned: &Banned) -> usize {
+        let here =
+            |key: &SessionKey| self.core.client_of(*key).is_some_and(|client| client.connection.is_some());
+        let keys: Vec<SessionKey> = match banned {
+            // One session at most, wherever its connection is.
+            Banned::Client(id) => self.core.shared().owner(id).filter(here).into_iter().collect(),
+            Banned::User(name) => {
+                let named = self.user_names.iter().filter(|(_, other)| ***other == **name);
+                named.filter_map(|(index, _)| self.connections.get(*index as usize)?.session()).collect()
+            }
+            Banned::Address(network) => {
+                let is_there = |peer: Peer| match peer.ip() {
+                    Some(ip) => network.contains(ip),
+                    None => *network == Network::Unix,
+                };
+                let theirs = self.connections.iter().filter(|(_, connection)| is_there(connection.peer));
+                theirs.filter_map(|(_, connection)| connection.session()).collect()
+            }
+        };
+        for key in &keys {
+            self.core.disconnect(*key, Cause::Banned, self.now);
+        }
+        keys.len()
     }
 
     /// Counts the CONNECT `frame`, which the core has accepted or refused, and gives the connection its meter.

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
+mod bans;
+mod explain;
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};

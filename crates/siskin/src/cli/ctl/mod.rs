@@ -1,6 +1,7 @@
 //! `siskin ctl`: what the admin API of a running broker tells and does, from the command line.
 
 mod api;
+mod bans;
 mod clients;
 mod overview;
 mod publish;
@@ -52,6 +53,10 @@ enum Command {
     #[command(subcommand)]
     Retained(retained::Command),
     Publish(publish::Publish),
+    /// List who may not connect
+    Bans(Extent),
+    Ban(bans::Ban),
+    Unban(bans::Unban),
     /// List listeners, and when their certificates end
     Listeners,
     /// Print the configuration that the broker runs with
@@ -94,6 +99,9 @@ fn ask(args: &Args, out: &mut dyn io::Write) -> Result<(), Failure> {
         Command::Topics(list) => list.run(&api, &mut view),
         Command::Retained(command) => command.run(&api, &mut view),
         Command::Publish(publish) => publish.run(&api, &mut view),
+        Command::Bans(extent) => bans::list(extent, &api, &mut view),
+        Command::Ban(ban) => ban.run(&api, &mut view),
+        Command::Unban(unban) => unban.run(&api, &mut view),
         Command::Listeners => overview::listeners(&api, &mut view),
         Command::Config(config) => config.run(&api, &mut view),
         Command::Stats => overview::stats(&api, &mut view),
@@ -159,7 +167,11 @@ impl Extent {
             if let Some(Value::Array(part)) = answer.get_mut(list).map(Value::take) {
                 items.extend(part);
             }
-            next = answer.get("next").and_then(Value::as_str).map(str::to_owned);
+            next = match &answer["next"] {
+                Value::String(next) => Some(next.clone()),
+                Value::Number(next) => Some(next.to_string()),
+                _ => None,
+            };
             if next.is_none() {
                 return Ok(Whole { items, has_more: false });
             }
