@@ -320,3 +320,16 @@ fn every_shell_has_completions_that_know_the_subcommands() {
         assert!(text.contains("packet-size-max"), "{shell}");
     }
 }
+
+#[test]
+fn the_configuration_of_the_container_says_what_it_should() {
+    let folder = Folder::new("container");
+    fs::write(folder.at("users"), "").unwrap();
+    let text = include_str!("../../../contrib/docker/siskin.toml");
+    assert!(text.contains("/etc/siskin/users"));
+    fs::write(folder.at("siskin.toml"), text.replace("/etc/siskin/users", &folder.at("users"))).unwrap();
+    let checked = succeeded(&siskin(&["check", "-c", &folder.at("siskin.toml")]).output().unwrap());
+    for line in ["address = \"0.0.0.0\"", "port = 1883", "port = 8083", "dir = \"/var/lib/siskin/store\""] {
+        assert!(checked.contains(line), "{checked}");
+    }
+}
