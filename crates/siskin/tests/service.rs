@@ -281,16 +281,20 @@ fn subcommands(path: &[&str]) -> Vec<String> {
     list.filter_map(name).filter(|name| name != "help").collect()
 }
 
+fn add_pages(path: &[&str], pages: &mut Vec<String>) {
+    pages.push(format!("{}.1", [&["siskin"], path].concat().join("-")));
+    for name in subcommands(path) {
+        add_pages(&[path, &[&name]].concat(), pages);
+    }
+}
+
 #[test]
 fn every_subcommand_has_its_man_page_and_no_page_is_without_one() {
     let folder = Folder::new("man");
     let directory = folder.at("made/man1");
     succeeded(&siskin(&["man", &directory]).output().unwrap());
-    let mut expected = vec!["siskin.1".to_owned()];
-    for name in subcommands(&[]) {
-        expected.push(format!("siskin-{name}.1"));
-        expected.extend(subcommands(&[&name]).iter().map(|below| format!("siskin-{name}-{below}.1")));
-    }
+    let mut expected = Vec::new();
+    add_pages(&[], &mut expected);
     let mut there: Vec<_> = fs::read_dir(&directory)
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
