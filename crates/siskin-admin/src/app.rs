@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use siskin_server::Broker;
 use tokio::sync::Mutex as AsyncMutex;
 
+use crate::events::Followers;
 use crate::guard::Credentials;
 use crate::heaviest::Scan;
 use crate::rates::Rates;
@@ -22,12 +23,14 @@ struct Inner {
     rates: Mutex<Rates>,
     scan: AsyncMutex<Scan>,
     traces: Mutex<Traces>,
+    followers: Mutex<Followers>,
 }
 
 impl App {
     pub(crate) fn new(broker: Broker, credentials: Credentials, is_local: bool) -> Self {
-        let (rates, scan, traces) = (Mutex::default(), AsyncMutex::default(), Mutex::default());
-        Self(Arc::new(Inner { broker, credentials, is_local, rates, scan, traces }))
+        let (rates, scan) = (Mutex::default(), AsyncMutex::default());
+        let (traces, followers) = (Mutex::default(), Mutex::default());
+        Self(Arc::new(Inner { broker, credentials, is_local, rates, scan, traces, followers }))
     }
 
     pub(crate) fn broker(&self) -> &Broker {
@@ -50,6 +53,11 @@ impl App {
     /// The traces. Held for a moment only.
     pub(crate) fn traces(&self) -> MutexGuard<'_, Traces> {
         self.0.traces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Those who follow events. Held for a moment only.
+    pub(crate) fn followers(&self) -> MutexGuard<'_, Followers> {
+        self.0.followers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The last look at all clients. Whoever makes a new one holds it meanwhile.

@@ -107,12 +107,15 @@ impl Permissions for Nothing {
 }
 
 impl Access {
-    /// What is done, as in "may not publish to".
-    fn verb(self) -> &'static str {
+    /// What may be done, as in "may not publish to".
+    pub const VERBS: [&str; 3] = ["publish to", "receive", "subscribe to"];
+
+    /// What is done.
+    pub fn verb(self) -> &'static str {
         match self {
-            Self::Publish { .. } => "publish to",
-            Self::Receive => "receive",
-            Self::Subscribe { .. } => "subscribe to",
+            Self::Publish { .. } => Self::VERBS[0],
+            Self::Receive => Self::VERBS[1],
+            Self::Subscribe { .. } => Self::VERBS[2],
         }
     }
 }

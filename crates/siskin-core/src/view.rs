@@ -7,7 +7,7 @@ use siskin_proto::{Qos, SubscriptionOptions, TopicFilter, Version};
 
 use crate::event::Dropped;
 use crate::message::Message;
-use crate::recorder::{Origin, Recent, Story};
+use crate::recorder::{Origin, Recent, Story, What};
 use crate::session::{Body, Connection, Delivery, Session, SessionKey};
 use crate::time::Now;
 use crate::timer::Timer;
@@ -190,7 +190,30 @@ impl Worker {
 
     /// What happened last on this worker, to all its clients: up to `most` events, oldest first.
     pub fn recent(&self, most: usize) -> Vec<Recent> {
-        self.turn.recorder.recent.latest(most)
+        let mut events = self.turn.recorder.recent.latest(most);
+        events.iter_mut().for_each(|event| self.locate(event));
+        events
+    }
+
+    /// Finds out where the client of `event` was, if the event does not say so itself: its story does.
+    pub(crate) fn locate(&self, event: &mut Recent) {
+        if event.origin != Origin::Unknown || event.client_id.is_empty() {
+            return;
+        }
+        let owner = self.shared().owner(&event.client_id);
+        let entries = match owner.and_then(|key| self.sessions.get(key)) {
+            Some(session) => session.diary.log.entries(),
+            None => self.shared().gone().log(&event.client_id).map(|log| log.entries()).unwrap_or_default(),
+        };
+        // A connection that took over began when the one before it ended.
+        let is_end = matches!(event.entry.what, What::Disconnected(_));
+        event.origin = (entries.iter().rev())
+            .filter(|entry| entry.at < event.entry.at || entry.at == event.entry.at && !is_end)
+            .find_map(|entry| match &entry.what {
+                What::Connected { origin, .. } => Some(*origin),
+                _ => None,
+            })
+            .unwrap_or_default();
     }
 
     fn view(&self, session: &Session) -> ClientView {

@@ -2,6 +2,7 @@
 
 pub(crate) mod bans;
 pub(crate) mod clients;
+pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod overview;
 pub(crate) mod publish;
@@ -42,6 +43,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(retained::list, retained::delete))
         .routes(routes!(retained::one))
         .routes(routes!(publish::publish))
+        .routes(routes!(events::events))
         .routes(routes!(explain::topic))
         .routes(routes!(traces::list, traces::arm))
         .routes(routes!(traces::one, traces::remove))

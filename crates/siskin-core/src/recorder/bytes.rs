@@ -14,6 +14,7 @@ use siskin_proto::{Qos, Reason, Version};
 
 use super::entry::{Closed, ClosedKind, Entry, What};
 use super::origin::Origin;
+use crate::access::Access;
 use crate::event::{Dropped, Ended};
 use crate::time::Now;
 
@@ -35,6 +36,7 @@ impl Tag {
     const WILL_WITHDRAWN: Self = Self(10);
     const SESSION_ENDED: Self = Self(11);
     const RESTORED: Self = Self(12);
+    pub(super) const DENIED: Self = Self(13);
 
     pub(super) fn of(what: &What<'_>) -> Self {
         match what {
@@ -51,11 +53,12 @@ impl Tag {
             What::WillWithdrawn => Self::WILL_WITHDRAWN,
             What::SessionEnded { .. } => Self::SESSION_ENDED,
             What::Restored { .. } => Self::RESTORED,
+            What::Denied { .. } => Self::DENIED,
         }
     }
 }
 
-/// Appends `entry`, in no more than 200 bytes.
+/// Appends `entry`, in no more than 250 bytes.
 pub(super) fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
     let start = out.len();
     let is_many = entry.count != 1 || entry.until != entry.at;
@@ -116,6 +119,11 @@ fn encode_what(what: &What<'_>, out: &mut Vec<u8>) {
         What::Unsubscribed { filter, existed } => {
             out.push((*existed).into());
             put_text(out, filter);
+        }
+        What::Denied { verb, topic, because } => {
+            out.push(Access::VERBS.iter().position(|other| other == verb).unwrap_or_default() as u8);
+            put_text(out, topic);
+            put_text(out, because);
         }
         What::Dropped { topic, why } => {
             out.push(*why as u8);
@@ -213,6 +221,10 @@ fn decode_what(tag: Tag, reader: &mut Reader<'_>) -> Option<What<'static>> {
         Tag::UNSUBSCRIBED => {
             let existed = reader.byte()? != 0;
             What::Unsubscribed { filter: reader.text()?, existed }
+        }
+        Tag::DENIED => {
+            let verb = Access::VERBS.get(usize::from(reader.byte()?))?;
+            What::Denied { verb, topic: reader.text()?, because: reader.text()? }
         }
         Tag::DROPPED => {
             let why = *Dropped::ALL.get(usize::from(reader.byte()?))?;
@@ -328,8 +340,8 @@ const NO_REASON: u8 = 0xFF;
 /// Bytes of a text that are kept.
 const TEXT_BYTES_MAX: usize = 100;
 
-/// Bytes of the longest entry: a text, two addresses, and numbers.
-const ENTRY_BYTES_MAX: usize = 200;
+/// Bytes of the longest entry: two texts and numbers, or one with two addresses.
+const ENTRY_BYTES_MAX: usize = 250;
 
 #[cfg(test)]
 mod tests {
@@ -363,6 +375,12 @@ mod tests {
             What::Refused { origin: Origin::Local, why: "Not authorized (0x87)".into() },
             What::Subscribed { filter: "a/#".into(), asked: Qos::ExactlyOnce, answer: Reason::GrantedQos2 },
             What::Unsubscribed { filter: "ä".into(), existed: true },
+            What::Denied {
+                verb: "publish to",
+                topic: "t".repeat(100).into(),
+                because: "b".repeat(100).into(),
+            },
+            What::Denied { verb: "subscribe to", topic: "".into(), because: "rule".into() },
             What::SafeLate { ms_max: u64::MAX },
             What::AcknowledgedLate { ms_max: 0 },
             What::WillPublished { topic: "will".into(), receivers: 3 },

@@ -75,6 +75,15 @@ pub enum What<'a> {
         /// Whether there was such a subscription.
         existed: bool,
     },
+    /// The client wanted to do what it may not.
+    Denied {
+        /// What it wanted: one of [`Access::VERBS`](crate::Access::VERBS).
+        verb: &'static str,
+        /// The topic or filter.
+        topic: Cow<'a, str>,
+        /// The rule that decided.
+        because: Cow<'a, str>,
+    },
     /// Messages for or from the client were dropped.
     Dropped {
         /// The topic of the first of them.
@@ -183,6 +192,7 @@ impl What<'_> {
             Self::Disconnected(_) => "disconnected",
             Self::Subscribed { .. } => "subscribed",
             Self::Unsubscribed { .. } => "unsubscribed",
+            Self::Denied { .. } => "denied",
             Self::Dropped { .. } => "dropped",
             Self::SafeLate { .. } => "safe_late",
             Self::AcknowledgedLate { .. } => "acknowledged_late",
@@ -190,6 +200,18 @@ impl What<'_> {
             Self::WillWithdrawn => "will_withdrawn",
             Self::SessionEnded { .. } => "session_ended",
             Self::Restored { .. } => "restored",
+        }
+    }
+
+    /// The topic or filter that it is about, or the beginning of a long one.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Subscribed { filter: topic, .. }
+            | Self::Unsubscribed { filter: topic, .. }
+            | Self::Denied { topic, .. }
+            | Self::Dropped { topic, .. }
+            | Self::WillPublished { topic, .. } => Some(topic),
+            _ => None,
         }
     }
 
@@ -206,6 +228,10 @@ impl What<'_> {
     pub(super) fn absorb(&mut self, later: &What<'_>) -> bool {
         match (self, later) {
             (Self::Dropped { why, .. }, What::Dropped { why: other, .. }) => why == other,
+            (
+                Self::Denied { verb, topic, because },
+                What::Denied { verb: other, topic: its_topic, because: its_rule },
+            ) => verb == other && topic == its_topic && because == its_rule,
             (Self::Refused { origin, why }, What::Refused { origin: from, why: other }) => {
                 // A port means nothing here; the last is as good as the first.
                 origin.ip() == from.ip() && why == other
@@ -227,6 +253,15 @@ impl Closed<'_> {
             ClosedKind::ClientDisconnect | ClosedKind::ConnectionLost => By::Client,
             ClosedKind::Io => By::Network,
             _ => By::Broker,
+        }
+    }
+
+    /// Whether nothing went wrong.
+    pub fn is_orderly(&self) -> bool {
+        match self.kind {
+            ClosedKind::ClientDisconnect => self.reason == Some(Reason::Success),
+            ClosedKind::Shutdown | ClosedKind::Administrative | ClosedKind::Banned => true,
+            _ => false,
         }
     }
 

@@ -67,7 +67,7 @@ fn joined(all: &[u8], entry: &Entry<'_>, encoded: &[u8]) -> Option<(usize, usize
     let tag = Tag::of(&entry.what);
     let is_listed = match tag {
         Tag::SUBSCRIBED | Tag::UNSUBSCRIBED => true,
-        Tag::DROPPED | Tag::REFUSED | Tag::SAFE_LATE | Tag::ACKNOWLEDGED_LATE => false,
+        Tag::DROPPED | Tag::DENIED | Tag::REFUSED | Tag::SAFE_LATE | Tag::ACKNOWLEDGED_LATE => false,
         _ => return None,
     };
     let mut start = 0;

@@ -38,12 +38,19 @@ use crate::time::Now;
 pub(crate) struct Recorder {
     pub(crate) is_on: bool,
     pub(crate) recent: recent::Ring,
+    /// What happened since last asked, also what is routine, while somebody follows it.
+    pub(crate) live: Option<Box<recent::Ring>>,
     scratch: Vec<u8>,
 }
 
 impl Recorder {
     pub(crate) fn new(limits: &Limits) -> Self {
-        Self { is_on: limits.recorder_enabled, recent: recent::Ring::default(), scratch: Vec::new() }
+        Self {
+            is_on: limits.recorder_enabled,
+            recent: recent::Ring::default(),
+            live: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// Writes `what` down among the latest events, and into `log`.
@@ -58,16 +65,24 @@ impl Recorder {
         }
         self.scratch.clear();
         bytes::encode(entry, &mut self.scratch);
-        if !entry.what.is_routine() {
-            self.recent.push(client_id, &self.scratch);
-        }
+        self.note_encoded(client_id, entry);
         log.push_encoded(entry, &self.scratch);
     }
 
     /// Writes `entry` down among the latest events alone.
-    pub(crate) fn record_recent(&mut self, client_id: &str, entry: &Entry<'_>) {
+    pub(crate) fn note(&mut self, client_id: &str, entry: &Entry<'_>) {
         self.scratch.clear();
         bytes::encode(entry, &mut self.scratch);
-        self.recent.push(client_id, &self.scratch);
+        self.note_encoded(client_id, entry);
+    }
+
+    /// The same for an entry whose bytes are in `scratch`.
+    fn note_encoded(&mut self, client_id: &str, entry: &Entry<'_>) {
+        if let Some(live) = &mut self.live {
+            live.push(client_id, &self.scratch);
+        }
+        if !entry.what.is_routine() {
+            self.recent.push(client_id, &self.scratch);
+        }
     }
 }

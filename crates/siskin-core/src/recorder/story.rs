@@ -291,6 +291,9 @@ impl fmt::Display for What<'_> {
             Self::Unsubscribed { filter, existed: false } => {
                 write!(f, "unsubscribed from {}, to which it had no subscription", Quoted(filter))
             }
+            Self::Denied { verb, topic, because } => {
+                write!(f, "may not {verb} {}: {}", Quoted(topic), Plain(because))
+            }
             Self::Dropped { topic, why } => write!(f, "a message on {} was dropped: {why}", Quoted(topic)),
             Self::SafeLate { ms_max } => {
                 write!(f, "an acknowledgement waited {} to be safe in the store", Span(*ms_max))

@@ -7,6 +7,8 @@ use siskin_proto::TopicFilter;
 use super::Worker;
 use crate::access::{Access, Identity, Standing};
 use crate::cause::Cause;
+use crate::event::Event;
+use crate::recorder::{Entry, What};
 use crate::session::{Pass, SessionKey};
 use crate::time::Now;
 
@@ -66,7 +68,15 @@ impl Worker {
             Access::Subscribe { .. } => stats.denied_subscribe.add(1),
             Access::Receive => stats.dropped_denied.add(1),
         }
-        self.turn.events.extend(pass.refused(&session.client_id, access, topic, now));
+        if let Some(event) = pass.refused(&session.client_id, access, topic, now) {
+            if let Event::Denied { because, count, .. } = &event {
+                let (topic, because) = (topic.into(), (&**because).into());
+                let what = What::Denied { verb: access.verb(), topic, because };
+                let entry = Entry { at: now, until: now, count: *count, what };
+                self.turn.recorder.record_many(&mut session.diary.log, &session.client_id, &entry);
+            }
+            self.turn.events.push(event);
+        }
         false
     }
 

@@ -33,7 +33,7 @@ use crate::limits::Limits;
 use crate::message::Publisher;
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
-use crate::recorder::{Entry, Origin, What};
+use crate::recorder::{Entry, Origin, Recent, What};
 use crate::route_cache::RouteCache;
 use crate::session::{Connection, SessionKey, Sessions, StoredWill};
 use crate::shared::Shared;
@@ -191,7 +191,7 @@ impl Worker {
         }
         let entry = Entry::new(now, What::Refused { origin, why: why.into() });
         let client_id = client_id.unwrap_or_default();
-        self.turn.recorder.record_recent(client_id, &entry);
+        self.turn.recorder.note(client_id, &entry);
         if !client_id.is_empty() {
             self.shared.record_refusal(&client_id.into(), &entry);
         }
@@ -331,6 +331,21 @@ impl Worker {
             Timer::WillDelay => self.publish_will(key, now),
             Timer::SessionExpiry => self.end_session(key, crate::event::Ended::Expired, now),
         }
+    }
+
+    /// Gathers what happens to all clients from now on, for [`Self::take_followed`], or does not any more.
+    pub fn follow(&mut self, is_followed: bool) {
+        let live = &mut self.turn.recorder.live;
+        *live = is_followed.then(|| live.take().unwrap_or_default());
+    }
+
+    /// Up to `most` things that happened since last asked, oldest first, and how many more there were for which there
+    /// was no room.
+    pub fn take_followed(&mut self, most: usize) -> (Vec<Recent>, u64) {
+        let Some(live) = &mut self.turn.recorder.live else { return (Vec::new(), 0) };
+        let (mut events, lost) = live.take(most);
+        events.iter_mut().for_each(|event| self.locate(event));
+        (events, lost)
     }
 
     /// Follows the messages that `watch` matches, and no others any more.

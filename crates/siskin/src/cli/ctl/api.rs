@@ -83,6 +83,26 @@ impl Api {
         self.answer(request.call())
     }
 
+    /// The lines of an answer that need not end.
+    pub(crate) fn stream(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<impl io::BufRead + Send + 'static, Failure> {
+        let request = self.prepare(self.agent.get(self.at(path)), query);
+        let request = request.config().timeout_global(None).timeout_recv_response(Some(TIMEOUT)).build();
+        match request.call() {
+            Ok(response) if response.status().is_success() => {
+                Ok(io::BufReader::new(response.into_body().into_reader()))
+            }
+            answered => match self.answer(answered).and_then(|(status, answer)| accepted(status, answer)) {
+                Err(failure) => Err(failure),
+                // Every success is a stream.
+                Ok(_) => Err(Failure::Unreachable("the broker does not stream what it answers".to_owned())),
+            },
+        }
+    }
+
     pub(crate) fn delete(&self, path: &str, query: &[(&str, String)]) -> Result<Value, Failure> {
         let request = self.prepare(self.agent.delete(self.at(path)), query);
         self.answer(request.call()).and_then(|(status, answer)| accepted(status, answer))

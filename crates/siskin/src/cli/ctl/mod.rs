@@ -3,11 +3,13 @@
 mod api;
 mod bans;
 mod clients;
+mod log;
 mod overview;
 mod publish;
 mod retained;
 mod subscriptions;
 mod table;
+mod trace;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use serde_json::Value;
 pub(crate) use api::{Access, Api, Failure};
 pub(crate) use clients::story;
 pub(crate) use table::{Column, Table, bytes, duration, number, text};
+pub(crate) use trace::Trace;
 
 /// Ask a running broker about its clients and messages, or have it do something.
 ///
@@ -57,6 +60,7 @@ enum Command {
     Bans(Extent),
     Ban(bans::Ban),
     Unban(bans::Unban),
+    Log(log::Log),
     /// List listeners, and when their certificates end
     Listeners,
     /// Print the configuration that the broker runs with
@@ -102,6 +106,7 @@ fn ask(args: &Args, out: &mut dyn io::Write) -> Result<(), Failure> {
         Command::Bans(extent) => bans::list(extent, &api, &mut view),
         Command::Ban(ban) => ban.run(&api, &mut view),
         Command::Unban(unban) => unban.run(&api, &mut view),
+        Command::Log(log) => log.run(&api, &mut view),
         Command::Listeners => overview::listeners(&api, &mut view),
         Command::Config(config) => config.run(&api, &mut view),
         Command::Stats => overview::stats(&api, &mut view),

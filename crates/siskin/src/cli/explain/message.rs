@@ -13,7 +13,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use super::super::ctl::text;
+use super::super::ctl::{Trace, text};
 use super::{Api, Failure, View};
 
 /// Follow messages that are published from now on, and tell each one's way: who was to have it, when it was safe, who
@@ -39,12 +39,6 @@ pub(super) struct Message {
     /// Seconds at most
     #[arg(long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     timeout: u32,
-}
-
-/// A trace of the broker's. Dropped, it is ended.
-struct Trace<'a> {
-    api: &'a Api,
-    path: String,
 }
 
 /// What is known of one message and not yet printed.
@@ -94,24 +88,6 @@ impl Message {
             thread::sleep(LOOK_EVERY);
         };
         pages.finish(&ended)
-    }
-}
-
-impl<'a> Trace<'a> {
-    fn arm(api: &'a Api, wanted: &Value) -> Result<Self, Failure> {
-        let answer = api.post("/api/v1/traces", wanted)?;
-        Ok(Self { api, path: format!("/api/v1/traces/{}", answer["id"]) })
-    }
-
-    fn read(&self, after: u64) -> Result<Value, Failure> {
-        self.api.get(&self.path, &[("after", after.to_string())])
-    }
-}
-
-impl Drop for Trace<'_> {
-    fn drop(&mut self) {
-        // One that cannot be ended ends by itself.
-        _ = self.api.delete(&self.path, &[]);
     }
 }
 
