@@ -47,6 +47,8 @@ pub enum Cause {
     AuthorizationExpired,
     /// The client did more than a quota allows; the reason it is told.
     OverQuota(Reason),
+    /// The client left much unread when the process was at its memory budget.
+    MemoryShort,
     /// The broker stops.
     Shutdown,
     /// An operator closed it.
@@ -106,7 +108,7 @@ impl Cause {
             Self::Malformed(error) => Some(error.reason()),
             Self::Violation(violation) => Some(violation.reason()),
             Self::Refused(reason) | Self::OverQuota(reason) => Some(*reason),
-            Self::SlowReader | Self::TooManyConnections => Some(Reason::QuotaExceeded),
+            Self::SlowReader | Self::TooManyConnections | Self::MemoryShort => Some(Reason::QuotaExceeded),
             Self::NotSafe(health) => Some(unsafe_reason(*health)),
             Self::PublishDenied | Self::Revoked | Self::NotProved => Some(Reason::NotAuthorized),
             Self::AuthorizationExpired => Some(Reason::MaximumConnectTime),
@@ -177,6 +179,7 @@ impl Cause {
             Self::Revoked => "the client is no longer one who may connect",
             Self::NotProved => "the client could not prove once more who it is",
             Self::AuthorizationExpired => "the time is over for which the client was let in",
+            Self::MemoryShort => "the client did not take its bytes, and the broker is at its memory budget",
             Self::Shutdown => "the broker stops",
             Self::Administrative => "an operator closed the connection",
             Self::Banned => "an operator banned the client, its user or its address",

@@ -104,6 +104,8 @@ pub enum Dropped {
     Denied,
     /// More came from the client than a quota allows.
     OverQuota,
+    /// The process is at its memory budget, and the message lay in no store.
+    MemoryShort,
 }
 
 /// Why a session ended.
@@ -117,7 +119,7 @@ pub enum Ended {
 
 impl Dropped {
     /// All causes, in the order of their numbers.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::QueueFull,
         Self::Expired,
         Self::TooLarge,
@@ -128,6 +130,7 @@ impl Dropped {
         Self::OutsideMountPoint,
         Self::Denied,
         Self::OverQuota,
+        Self::MemoryShort,
     ];
 
     /// A short name, for programs.
@@ -143,6 +146,7 @@ impl Dropped {
             Self::OutsideMountPoint => "outside_mount_point",
             Self::Denied => "denied",
             Self::OverQuota => "over_quota",
+            Self::MemoryShort => "memory_short",
         }
     }
 }
@@ -158,6 +162,7 @@ impl fmt::Display for Dropped {
             Self::Unreadable => "its record in the store can no longer be read",
             Self::NotAllowed => "the topic is the broker's own",
             Self::OverQuota => "more than the quota of the client, its user or its listener allows",
+            Self::MemoryShort => "the broker is at its memory budget (memory_max)",
             Self::OutsideMountPoint => "the topic is not below the mount point of the client's listener",
             Self::Denied => "the client may no longer receive it",
         })

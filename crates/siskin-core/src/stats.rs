@@ -148,6 +148,8 @@ stats! {
     denied_subscribe,
     /// Messages refused because more came than a quota allows.
     dropped_over_quota,
+    /// Messages dropped because the process was at its memory budget.
+    dropped_memory_short,
     /// Messages dropped because their record can no longer be read.
     dropped_unreadable,
     /// Messages published with RETAIN.
@@ -200,6 +202,7 @@ impl Totals {
             Dropped::OutsideMountPoint => self.dropped_outside_mount_point,
             Dropped::Denied => self.dropped_denied,
             Dropped::OverQuota => self.dropped_over_quota,
+            Dropped::MemoryShort => self.dropped_memory_short,
         }
     }
 }

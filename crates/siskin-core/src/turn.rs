@@ -137,6 +137,7 @@ impl Turn {
             Dropped::RetainedFull => &self.stats.dropped_retained_full,
             Dropped::NotAllowed => &self.stats.dropped_not_allowed,
             Dropped::OverQuota => &self.stats.dropped_over_quota,
+            Dropped::MemoryShort => &self.stats.dropped_memory_short,
             Dropped::OutsideMountPoint => &self.stats.dropped_outside_mount_point,
             Dropped::Denied => &self.stats.dropped_denied,
             Dropped::Unreadable => &self.stats.dropped_unreadable,

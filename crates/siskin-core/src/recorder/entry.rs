@@ -172,6 +172,7 @@ pub enum ClosedKind {
     AuthorizationExpired,
     NotProved,
     OverQuota,
+    MemoryShort,
     Banned,
 }
 
@@ -279,7 +280,7 @@ impl Closed<'_> {
 
 impl ClosedKind {
     /// All kinds, in the order of their numbers.
-    pub(super) const ALL: [Self; 20] = [
+    pub(super) const ALL: [Self; 21] = [
         Self::ClientDisconnect,
         Self::ConnectionLost,
         Self::Io,
@@ -299,6 +300,7 @@ impl ClosedKind {
         Self::AuthorizationExpired,
         Self::NotProved,
         Self::OverQuota,
+        Self::MemoryShort,
         Self::Banned,
     ];
 
@@ -323,6 +325,7 @@ impl ClosedKind {
             Cause::AuthorizationExpired => Self::AuthorizationExpired,
             Cause::NotProved => Self::NotProved,
             Cause::OverQuota(_) => Self::OverQuota,
+            Cause::MemoryShort => Self::MemoryShort,
             Cause::Banned => Self::Banned,
         }
     }
@@ -342,6 +345,7 @@ impl ClosedKind {
             Self::Revoked => Cause::Revoked,
             Self::AuthorizationExpired => Cause::AuthorizationExpired,
             Self::NotProved => Cause::NotProved,
+            Self::MemoryShort => Cause::MemoryShort,
             Self::Banned => Cause::Banned,
             _ => return None,
         };
@@ -370,6 +374,7 @@ impl ClosedKind {
             Self::AuthorizationExpired => "authorization_expired",
             Self::NotProved => "not_proved",
             Self::OverQuota => "over_quota",
+            Self::MemoryShort => "memory_short",
             Self::Banned => "banned",
         }
     }

@@ -139,6 +139,20 @@ impl Session {
         }
     }
 
+    /// Frees about `bytes` of what waits in memory for this session, and says how many it were; what lies in no store
+    /// is dropped if it `may_go`.
+    pub(crate) fn ease_queue(&mut self, turn: &mut Turn, bytes: u64, may_go: bool, now: Now) -> u64 {
+        let (freed, gone) = self.queue.ease(bytes, may_go);
+        for lost in gone {
+            turn.release(&lost);
+            let (trace, why) = (lost.message().and_then(Message::trace), Dropped::MemoryShort);
+            self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
+            let topic = lost.message().map_or(ON_DISK, |message| message.topic());
+            turn.dropped(&mut self.diary, &self.client_id, topic, why, now);
+        }
+        freed
+    }
+
     /// Sends a message of QoS 1 or 2 for which there is room.
     pub(super) fn send(&mut self, turn: &mut Turn, delivery: Delivery, offered: &mut Offered<'_>, now: Now) {
         if delivery.qos == Qos::ExactlyOnce

@@ -184,6 +184,39 @@ impl Queue {
         Some(delivery)
     }
 
+    /// Frees about `bytes` of memory, the oldest messages first: those that the store has too lie there alone from now
+    /// on, the others are given back if they `may_go`. Says how many bytes it were.
+    pub(crate) fn ease(&mut self, bytes: u64, may_go: bool) -> (u64, Vec<Delivery>) {
+        let (mut freed, mut gone) = (0, Vec::new());
+        let Self { deliveries, bytes: all_bytes, kept_bytes } = self;
+        deliveries.retain_mut(|delivery| {
+            let Body::Kept(message) = &delivery.body else { return true };
+            // What came by a group may have to move to another member at any time.
+            let is_shared = delivery.shared().is_some();
+            if freed >= bytes || is_shared {
+                return true;
+            }
+            let size = message.size();
+            match (message.record(), delivery.reference) {
+                (Some(record), Some(_)) => {
+                    delivery.body = Body::Stored { record, bytes: size.try_into().unwrap_or(u32::MAX) };
+                }
+                _ if may_go => {
+                    *all_bytes -= delivery.size() as u64;
+                    gone.push(delivery.clone());
+                }
+                _ => return true,
+            }
+            freed += size as u64;
+            *kept_bytes -= size as u64;
+            matches!(delivery.body, Body::Stored { .. })
+        });
+        if deliveries.is_empty() {
+            *deliveries = VecDeque::new();
+        }
+        (freed, gone)
+    }
+
     /// The records of those that stand first and lie in the store alone, as many as should be in memory soon.
     pub(crate) fn missing(&self, limits: &Limits) -> Vec<RecordId> {
         let mut room = limits.queue_memory_bytes_max.max(1) as i64;

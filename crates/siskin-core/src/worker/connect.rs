@@ -17,6 +17,7 @@ use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
+use crate::pressure::Pressure;
 use crate::recorder::{Origin, What};
 use crate::session::{Connection, Lasting, Renewal, Session, SessionKey, StoredWill};
 use crate::time::Now;
@@ -152,6 +153,9 @@ impl Worker {
         let comes_back = || !connect.clean_start && self.shared.registry.owner(&client_id).is_some();
         if is_lasting && !health.may_promise() && !(health.may_make_room() && comes_back()) {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
+        }
+        if self.pressure == Pressure::Critical && !comes_back() {
+            return self.refuse(&connect, origin, Reason::ServerBusy, now);
         }
         let standing = self.shared.standing(identity, &client_id);
         if matches!(standing, Standing::Unknown) {

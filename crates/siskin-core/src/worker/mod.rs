@@ -10,6 +10,7 @@ mod connect;
 mod end;
 mod mail;
 mod operator;
+mod pressure;
 mod publish;
 mod subscribe;
 mod system;
@@ -33,6 +34,7 @@ use crate::limits::Limits;
 use crate::message::Publisher;
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
+use crate::pressure::Pressure;
 use crate::recorder::{Entry, Origin, Recent, What};
 use crate::route_cache::RouteCache;
 use crate::session::{Connection, SessionKey, Sessions, StoredWill};
@@ -65,6 +67,7 @@ pub struct Worker {
     renewing: Option<usize>,
     /// Whether the frame at hand is one more than a quota allows.
     is_over_quota: bool,
+    pressure: Pressure,
     connections: usize,
     /// Of the connection that was accepted last.
     serial: u64,
@@ -87,6 +90,7 @@ impl Worker {
             wills: Vec::new(),
             renewing: None,
             is_over_quota: false,
+            pressure: Pressure::Calm,
             connections: 0,
             serial: 0,
             system: (index == 0).then(|| System::new(&shared.limits, now)),
