@@ -7,7 +7,7 @@ use siskin_proto::{Qos, SubscriptionOptions, TopicFilter, Version};
 
 use crate::event::Dropped;
 use crate::message::Message;
-use crate::recorder::{Origin, Recent, Story, What};
+use crate::recorder::{Entry, Origin, Recent, Story, What};
 use crate::session::{Body, Connection, Delivery, Session, SessionKey};
 use crate::time::Now;
 use crate::timer::Timer;
@@ -205,15 +205,17 @@ impl Worker {
             Some(session) => session.diary.log.entries(),
             None => self.shared().gone().log(&event.client_id).map(|log| log.entries()).unwrap_or_default(),
         };
-        // A connection that took over began when the one before it ended.
-        let is_end = matches!(event.entry.what, What::Disconnected(_));
-        event.origin = (entries.iter().rev())
-            .filter(|entry| entry.at < event.entry.at || entry.at == event.entry.at && !is_end)
-            .find_map(|entry| match &entry.what {
-                What::Connected { origin, .. } => Some(*origin),
-                _ => None,
-            })
-            .unwrap_or_default();
+        // By its place in the story: much may happen in one millisecond.
+        let Recent { entry: wanted, origin, .. } = event;
+        let is_it = |entry: &Entry<'_>| {
+            entry.what.name() == wanted.what.name() && (entry.at..=entry.until).contains(&wanted.at)
+        };
+        let Some(place) = entries.iter().rposition(is_it) else { return };
+        let connected = entries[..place].iter().rev().find_map(|entry| match &entry.what {
+            What::Connected { origin, .. } => Some(*origin),
+            _ => None,
+        });
+        *origin = connected.unwrap_or_default();
     }
 
     fn view(&self, session: &Session) -> ClientView {

@@ -486,3 +486,24 @@ fn a_trace_names_those_from_whom_a_message_is_kept_and_the_rule_that_refuses_one
         ["not taken over: rule for publish to", "refused to its publisher: Not authorized (0x87)"]
     );
 }
+
+#[test]
+fn what_a_client_may_not_do_is_in_its_story_with_the_rule() {
+    let broker = broker("u", &[]);
+    broker.go_by(book(&[("u", &[(RECEIVE, "")])]));
+    let client = user(&broker, Version::V5, "u");
+    for _ in 0..3 {
+        client.publish("a", b"x", Qos::AtMostOnce);
+        broker.advance_ms(1000);
+    }
+    client.publish("b", b"x", Qos::AtLeastOnce);
+    let story = broker.story("u").unwrap();
+    let told: Vec<_> = story.entries.iter().skip(1).map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "may not publish to 'a': rule for publish to (3 times)",
+            "may not publish to 'b': rule for publish to"
+        ]
+    );
+}

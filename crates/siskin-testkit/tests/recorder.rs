@@ -383,3 +383,34 @@ fn the_kind_of_an_end_is_there_for_programs() {
         (ClosedKind::ClientDisconnect, Some(Reason::DisconnectWithWill))
     );
 }
+
+#[test]
+fn who_follows_is_told_of_everything_with_the_address_and_of_nothing_before_and_after() {
+    let broker = Broker::with(1, Limits { sys_interval_s: 0, ..Limits::default() });
+    broker.client(Version::V5, "before");
+    let take = || {
+        let (events, lost) = broker.ask(|worker| worker.take_followed(100)).remove(0);
+        assert_eq!(lost, 0);
+        events
+    };
+    assert_eq!(take(), []);
+    broker.ask(|worker| worker.follow(true));
+    let (client, _) = broker.persistent(Version::V3_1_1, "c");
+    client.subscribe("t", QOS_1);
+    // Once more is the same.
+    broker.ask(|worker| worker.follow(true));
+    let (next, _) = broker.persistent(Version::V3_1_1, "c");
+    let events = take();
+    let told: Vec<_> = events.iter().map(|event| (event.entry.what.name(), event.origin)).collect();
+    let (first, second) = (client.origin(), next.origin());
+    assert_eq!(
+        told,
+        [("connected", first), ("subscribed", first), ("disconnected", first), ("connected", second)]
+    );
+    assert_eq!(take(), []);
+    broker.ask(|worker| worker.follow(false));
+    next.disconnect();
+    assert_eq!(take(), []);
+    let recent = broker.ask(|worker| worker.recent(1)).remove(0);
+    assert_eq!((recent[0].entry.what.name(), recent[0].origin), ("disconnected", second));
+}

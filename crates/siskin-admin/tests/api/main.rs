@@ -4,6 +4,7 @@
 
 mod bans;
 mod clients;
+mod events;
 mod explain;
 mod guard;
 mod messages;

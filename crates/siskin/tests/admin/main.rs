@@ -4,6 +4,7 @@
 
 mod bans;
 mod explain;
+mod log;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::fd::OwnedFd;
