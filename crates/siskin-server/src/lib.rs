@@ -39,7 +39,8 @@ mod turnstile;
 mod worker;
 
 pub use broker::{
-    Broker, Cursor, FilesView, ListenerView, NotBanned, Page, ProcessView, Unanswered, Watchdog, WorkerView,
+    Broker, Cursor, FilesView, LevelNotSet, ListenerView, NotBanned, Page, ProcessView, Unanswered, Watchdog,
+    WorkerView,
 };
 pub use config::Config;
 pub use server::{Server, StartError, check_files};

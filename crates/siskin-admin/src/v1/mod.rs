@@ -4,6 +4,7 @@ pub(crate) mod bans;
 pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod explain;
+pub(crate) mod log_level;
 pub(crate) mod overview;
 pub(crate) mod publish;
 pub(crate) mod retained;
@@ -30,6 +31,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(overview::store))
         .routes(routes!(overview::listeners))
         .routes(routes!(overview::config))
+        .routes(routes!(log_level::read, log_level::write))
         .routes(routes!(clients::list))
         .routes(routes!(clients::sessions))
         .routes(routes!(clients::one, clients::kick))

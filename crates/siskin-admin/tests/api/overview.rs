@@ -142,3 +142,22 @@ fn the_document_has_every_path_and_every_reference_in_it_leads_somewhere() {
     }
     broker.stop();
 }
+
+#[test]
+fn the_level_of_the_log_is_changed_where_the_program_lets_it() {
+    let broker = Broker::start();
+    assert_eq!(broker.get("/api/v1/log-level"), json!({"level": "info"}));
+    let put = |level: &str| broker.put("/api/v1/log-level", &json!({"level": level}));
+    let (status, problem) = put("debug");
+    assert_eq!((status, &problem["code"]), (409, &json!("CONFLICT")));
+    let (tell, told) = std::sync::mpsc::channel();
+    broker.server.handle().on_log_level(move |level| tell.send(level).map_err(|error| error.to_string()));
+    assert_eq!(put("debug"), (200, json!({"level": "debug"})));
+    assert_eq!(told.recv().unwrap(), siskin_server::config::LogLevel::Debug);
+    assert_eq!(broker.get("/api/v1/log-level"), json!({"level": "debug"}));
+    assert_eq!(put("loud").0, 400);
+    drop(told);
+    assert_eq!(put("info").0, 409);
+    assert_eq!(broker.get("/api/v1/log-level"), json!({"level": "debug"}));
+    broker.stop();
+}

@@ -80,6 +80,11 @@ impl Broker {
         answer(request.send(body.to_string()))
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> (u16, Value) {
+        let request = self.agent.put(self.url(path)).header("Content-Type", "application/json");
+        answer(request.send(body.to_string()))
+    }
+
     /// What comes back for these bytes, up to the end of the connection.
     pub(crate) fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.admin.address()).unwrap();

@@ -6,6 +6,7 @@
 
 mod bans;
 mod lists;
+mod log_level;
 mod views;
 mod watchdog;
 
@@ -22,8 +23,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 pub use bans::NotBanned;
 pub use lists::{Cursor, Page};
+pub use log_level::LevelNotSet;
 pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
 pub use watchdog::Watchdog;
+
+use log_level::LogSwitch;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -43,6 +47,7 @@ struct Inner {
     config: Arc<Config>,
     /// Where each listener listens, if that is an address with a port.
     bound: Vec<Option<SocketAddr>>,
+    log: LogSwitch,
     /// For each worker, how many more questions it may have before it.
     rooms: Vec<Arc<Semaphore>>,
 }
@@ -73,6 +78,7 @@ impl Broker {
             shared: Arc::clone(shared),
             store,
             clock,
+            log: LogSwitch::new(config.log.level),
             config,
             bound,
             rooms: (0..shared.workers()).map(room).collect(),

@@ -13,7 +13,7 @@ use siskin_server::settings::sample;
 use siskin_server::{Config, Server};
 
 use super::flags::Source;
-use super::log;
+use super::log::{self, Shown};
 use super::service_manager::ServiceManager;
 
 #[derive(clap::Args)]
@@ -40,8 +40,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    log::start(config.log);
-    match serve(config) {
+    let shown = log::start(config.log);
+    match serve(config, shown) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -50,13 +50,14 @@ pub(crate) fn run(args: Args) -> ExitCode {
     }
 }
 
-fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(config: Config, shown: Shown) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // Before anybody can connect.
     Admin::check(&config.admin)?;
     let manager = ServiceManager::from_env()
         .map_err(|error| format!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"))?;
     let server = Server::start(config)?;
+    server.handle().on_log_level(move |level| shown.set(level));
     let admin = match Admin::start(server.handle()) {
         Ok(admin) => admin,
         Err(error) => {

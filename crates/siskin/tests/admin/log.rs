@@ -123,3 +123,20 @@ fn a_broker_that_stops_ends_the_log() {
     assert_eq!(child.wait().unwrap().code(), Some(1));
     assert!(problem.starts_with("the broker has ended the log: "), "{problem}");
 }
+
+#[test]
+fn the_broker_s_own_log_says_more_when_it_is_told_to() {
+    let mut broker = Broker::start(&[]);
+    assert_eq!(broker.says(&["log-level"]), "info\n");
+    assert_eq!(broker.says(&["log-level", "debug"]), "debug\n");
+    let port = broker.mqtt_port.parse().unwrap();
+    drop(std::net::TcpStream::connect(("127.0.0.1", port)).unwrap());
+    let mut line = String::new();
+    while !line.contains("gone before a CONNECT") {
+        line.clear();
+        assert!(broker.log.read_line(&mut line).unwrap() > 0);
+    }
+    assert!(line.contains("DEBUG"), "{line}");
+    assert_eq!(broker.says(&["log-level"]), "debug\n");
+    assert_eq!(broker.ctl(&["log-level", "loud"]).status.code(), Some(1));
+}

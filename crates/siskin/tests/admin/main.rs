@@ -21,7 +21,7 @@ use serde_json::Value;
 struct Broker {
     child: Child,
     /// Its end would be the broker's at its next line.
-    _log: BufReader<ChildStderr>,
+    log: BufReader<ChildStderr>,
     mqtt_port: String,
     url: String,
 }
@@ -55,7 +55,7 @@ impl Broker {
         };
         let mqtt_port = after("listening for MQTT on 127.0.0.1:");
         let url = after("the admin API is on ");
-        Self { child, _log: log, mqtt_port, url }
+        Self { child, log, mqtt_port, url }
     }
 
     fn ctl(&self, args: &[&str]) -> Output {

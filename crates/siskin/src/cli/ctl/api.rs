@@ -114,6 +114,12 @@ impl Api {
         self.answer(request.send(body.to_string())).and_then(|(status, answer)| accepted(status, answer))
     }
 
+    pub(crate) fn put(&self, path: &str, body: &Value) -> Result<Value, Failure> {
+        let request = self.prepare(self.agent.put(self.at(path)), &[]);
+        let request = request.header("Content-Type", "application/json");
+        self.answer(request.send(body.to_string())).and_then(|(status, answer)| accepted(status, answer))
+    }
+
     fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }

@@ -61,6 +61,7 @@ enum Command {
     Ban(bans::Ban),
     Unban(bans::Unban),
     Log(log::Log),
+    LogLevel(overview::LogLevel),
     /// List listeners, and when their certificates end
     Listeners,
     /// Print the configuration that the broker runs with
@@ -107,6 +108,7 @@ fn ask(args: &Args, out: &mut dyn io::Write) -> Result<(), Failure> {
         Command::Ban(ban) => ban.run(&api, &mut view),
         Command::Unban(unban) => unban.run(&api, &mut view),
         Command::Log(log) => log.run(&api, &mut view),
+        Command::LogLevel(level) => level.run(&api, &mut view),
         Command::Listeners => overview::listeners(&api, &mut view),
         Command::Config(config) => config.run(&api, &mut view),
         Command::Stats => overview::stats(&api, &mut view),

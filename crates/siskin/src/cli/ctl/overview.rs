@@ -2,7 +2,7 @@
 
 use std::io;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::table::{bytes, duration, number, text};
 use super::{Api, Column, Failure, Table, View};
@@ -16,6 +16,25 @@ pub(super) struct Config {
     /// Only those that are not as they are by default
     #[arg(long)]
     changed: bool,
+}
+
+/// Print how grave a line of the broker's log must be to be shown, or change it
+///
+/// It is so until the broker is started again; the log goes where it went before.
+#[derive(clap::Args)]
+pub(super) struct LogLevel {
+    /// error, warn, info, debug or trace
+    level: Option<String>,
+}
+
+impl LogLevel {
+    pub(super) fn run(&self, api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
+        let answer = match &self.level {
+            None => api.get(LOG_LEVEL, &[])?,
+            Some(level) => api.put(LOG_LEVEL, &json!({ "level": level }))?,
+        };
+        view.show(&answer, |answer, out| writeln!(out, "{}", text(&answer["level"])))
+    }
 }
 
 impl Config {
@@ -117,6 +136,8 @@ pub(super) fn health(api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
         _ => Err(Failure::Refused("the broker does not do its work".to_owned())),
     }
 }
+
+const LOG_LEVEL: &str = "/api/v1/log-level";
 
 const SETTINGS: &[Column] = &[
     Column::text("SETTING", "/name"),
