@@ -52,7 +52,7 @@ impl Admin {
     /// Starts the API of `broker` as its configuration says. None if there is to be none, or if nobody asked for it
     /// and its port is taken, which the log then says.
     pub fn start(broker: &Broker) -> Result<Option<Self>, AdminError> {
-        let config = &broker.config().admin;
+        let config = &broker.config().admin.clone();
         let Some((address, credentials)) = prepare(config)? else { return Ok(None) };
         let is_wished = config.listen != AdminListen::Default;
         let is_local = address.ip().is_loopback();

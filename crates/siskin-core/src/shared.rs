@@ -43,7 +43,7 @@ pub struct Shared {
     pub(crate) readers: Readers,
     rulebook: RwLock<Option<Arc<dyn Rulebook>>>,
     pub(crate) records: Records,
-    pub(crate) limits: Limits,
+    limits: RwLock<Arc<Limits>>,
     pub(crate) node: NodeInfo,
     pub(crate) seed: u64,
     /// Bytes of memory the process holds, as its driver last said.
@@ -85,7 +85,7 @@ impl Shared {
             readers: Readers::new(seed),
             rulebook: RwLock::new(None),
             records,
-            limits,
+            limits: RwLock::new(Arc::new(limits)),
             node,
             seed,
             memory_bytes: AtomicU64::new(0),
@@ -111,9 +111,20 @@ impl Shared {
         &self.node
     }
 
-    /// The limits of this broker.
-    pub fn limits(&self) -> &Limits {
-        &self.limits
+    /// The limits of this broker as they are now.
+    pub fn limits(&self) -> Arc<Limits> {
+        Arc::clone(&self.limits.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Has `limits` hold from now on for what all workers share. Each worker goes by them when it has been told, by
+    /// [`Worker::renew_limits`](crate::Worker::renew_limits). Nothing is forgotten that there is already, but for
+    /// stories of clients that are gone.
+    pub fn set_limits(&self, limits: Limits) {
+        let mut retained = self.retained.write().unwrap_or_else(PoisonError::into_inner);
+        retained.set_limits(limits.retained_messages_max as usize, limits.retained_bytes_max as usize);
+        drop(retained);
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).set_limits(&limits);
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(limits);
     }
 
     /// How many workers there are.

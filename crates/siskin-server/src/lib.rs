@@ -8,6 +8,7 @@
 //! - `turnstile` is who may come at all, and how much they may do in a second; `access` is who is let in.
 //! - `worker` is that thread: one poll loop, one read buffer, one write per connection and turn.
 //! - [`Broker`] is how the rest of the program looks into a running broker and acts on it.
+//! - `reload` is what another configuration changes while the broker runs.
 //! - `mailbox` is how anything gets from one thread to another.
 //!
 //! ```no_run
@@ -30,6 +31,7 @@ mod memory;
 mod open_files;
 mod privileges;
 mod pulse;
+mod reload;
 mod report;
 mod secret_files;
 mod server;
@@ -39,10 +41,11 @@ mod turnstile;
 mod worker;
 
 pub use broker::{
-    Broker, Cursor, FilesView, LevelNotSet, ListenerView, NotBanned, Page, ProcessView, Unanswered, Watchdog,
-    WorkerView,
+    Broker, Cursor, FilesView, LevelNotSet, ListenerView, NotBanned, Page, ProcessView, Source, Unanswered,
+    Watchdog, WorkerView,
 };
 pub use config::Config;
+pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Server, StartError, check_files};
 pub use siskin_store::Figures as StoreFigures;
 pub use transport::Expiry;

@@ -11,7 +11,7 @@ use siskin_core::{Mail, Now};
 use tokio::sync::oneshot;
 
 use crate::access::Ticket;
-use crate::config::Banned;
+use crate::config::{Banned, TransportLimits};
 use crate::transport::Arrival;
 
 /// What a worker may find in its mailbox.
@@ -32,6 +32,8 @@ pub(crate) enum Letter {
     },
     /// There are other rules of what clients may do.
     NewRules,
+    /// There are other limits: the core's where all workers look for them, these on transports.
+    NewLimits(TransportLimits),
     /// Messages for this worker's sessions.
     Mail(Mail),
     /// A question about this worker's sessions, or something that an operator wants done with them.

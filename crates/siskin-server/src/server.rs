@@ -17,7 +17,7 @@ use siskin_core::{NodeInfo, Recovered, Shared};
 use siskin_store::{DiskStore, Opened};
 
 use crate::access::{self, Gate, is_anonymous_allowed};
-use crate::broker::Broker;
+use crate::broker::{Broker, transport_limits};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Ban, Banned, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
@@ -77,17 +77,14 @@ impl Server {
     /// Listens, and starts the workers. When this returns, clients can connect.
     pub fn start(mut config: Config) -> Result<Self, StartError> {
         let workers = config.worker_count();
+        let written = config.clone();
         let open_files = open_files::raise();
-        let ceiling = open_files::connections(open_files, workers);
-        let connections_max = match config.transport.connections_max {
-            0 => ceiling,
-            wished => wished.min(ceiling),
-        };
+        let limits = transport_limits(&config);
         let gate = Gate::start(&config).map_err(StartError::Access)?;
         secret_files::warn_of_readers(&config);
         let listening = transport::open(&config.listeners, config.limits.packet_size_max)?;
         privileges::settle(&mut config).map_err(StartError::Privileges)?;
-        let resolved = Arc::new(config.clone());
+        let resolved = config.clone();
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
         let mut addresses = Vec::new();
@@ -139,22 +136,23 @@ impl Server {
         let mut acceptor = Some(Acceptor::new(
             sockets,
             polls[0].registry(),
-            connections_max,
-            config.transport.connect_rate_max,
+            limits.connections_max,
+            limits.connect_rate_max,
         )?);
         let mut threads = Vec::new();
         for ((index, poll), core) in (0..workers).zip(polls).zip(cores) {
             let neighbours = Arc::clone(&neighbours);
-            let worker = Worker::new(index, core, poll, neighbours, clock, config.transport, acceptor.take());
+            let worker = Worker::new(index, core, poll, neighbours, clock, limits, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
-        let handle = Broker::new(&neighbours, &shared, store.clone(), clock, resolved, bound);
+        let handle = Broker::new(&neighbours, &shared, store.clone(), clock, (written, resolved), bound);
         let watch = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
         tracing::info!(
             workers,
             open_files,
-            connections_max,
-            "open files {open_files}, so at most {connections_max} connections"
+            connections_max = limits.connections_max,
+            "open files {open_files}, so at most {} connections",
+            limits.connections_max
         );
         Ok(Self { addresses, shared, store, neighbours, handle, clock, threads, watch })
     }

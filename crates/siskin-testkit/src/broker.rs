@@ -161,7 +161,7 @@ impl Broker {
     pub fn crash_to(&self, workers: u16, more: usize) {
         let mut inner = self.0.borrow_mut();
         let store = inner.store.as_ref().expect("a broker with a store").crash(more);
-        let limits = inner.shared.limits().clone();
+        let limits = (*inner.shared.limits()).clone();
         let mut lines = std::mem::take(&mut inner.lines);
         lines
             .iter_mut()

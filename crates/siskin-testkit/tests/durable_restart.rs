@@ -44,7 +44,7 @@ fn at_every_crash(act: impl Fn(&Broker, Version), check: impl Fn(&Broker, Versio
     everywhere(|version, first, after| {
         let workers = first.shared().workers();
         for more in 0.. {
-            let broker = Broker::with(workers, first.shared().limits().clone());
+            let broker = Broker::with(workers, (*first.shared().limits()).clone());
             act(&broker, version);
             let pending = broker.store().pending();
             assert!(pending > 0, "nothing was at stake");
@@ -162,7 +162,7 @@ fn queued_messages_come_in_order_with_all_that_belongs_to_them() {
 fn every_acknowledged_message_is_there_in_order_wherever_the_crash_cuts() {
     everywhere(|version, first, after| {
         for more in 0..12 {
-            let broker = Broker::with(first.shared().workers(), first.shared().limits().clone());
+            let broker = Broker::with(first.shared().workers(), (*first.shared().limits()).clone());
             lasting(&broker, version, "s", "a", QOS_2).cut();
             let publisher = broker.client(version, "p");
             broker.store().hold();
@@ -185,7 +185,7 @@ fn every_acknowledged_message_is_there_in_order_wherever_the_crash_cuts() {
 #[test]
 fn messages_under_way_come_again_under_their_ids_with_dup_and_before_what_is_queued() {
     everywhere(|version, first, after| {
-        let limits = Limits { inflight_max: 3, ..first.shared().limits().clone() };
+        let limits = Limits { inflight_max: 3, ..(*first.shared().limits()).clone() };
         let broker = Broker::with(first.shared().workers(), limits);
         let client = lasting(&broker, version, "c", "a", QOS_2);
         let publisher = broker.client(version, "p");

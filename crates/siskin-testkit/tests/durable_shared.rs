@@ -39,7 +39,7 @@ fn at_every_crash(act: impl Fn(&Broker, Version), check: impl Fn(&Broker, Versio
     everywhere(|version, first, after| {
         let workers = first.shared().workers();
         for more in 0.. {
-            let broker = Broker::with(workers, first.shared().limits().clone());
+            let broker = Broker::with(workers, (*first.shared().limits()).clone());
             act(&broker, version);
             let pending = broker.store().pending();
             assert!(pending > 0, "nothing was at stake");

@@ -221,7 +221,7 @@ fn a_slow_reader_is_told_what_it_lost() {
     let story = story(&broker, "s");
     let sentence = "40 messages dropped, the first on 't': QoS 0, and the client does not take its bytes";
     assert_eq!(story.entries.last().unwrap().to_string(), sentence);
-    let findings = story.findings(&broker.shared().limits().clone());
+    let findings = story.findings(&broker.shared().limits());
     assert!(findings[0].starts_with("It does not take its bytes"), "{findings:?}");
 }
 

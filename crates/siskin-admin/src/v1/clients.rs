@@ -330,13 +330,13 @@ pub(super) async fn story(
     let id = client_id.clone();
     let story = app.broker().ask(worker, move |worker, _| worker.story(&id)).await?;
     let limits = app.broker().shared().limits();
-    let story = story.ok_or_else(|| unknown(&client_id, limits))?;
+    let story = story.ok_or_else(|| unknown(&client_id, &limits))?;
     let utc_offset_s = how.utc_offset_s.unwrap_or(0).clamp(-DAY_S, DAY_S);
     let clock = Clock { now: app.broker().now(), utc_offset_s };
     Ok(Json(Story {
         client_id,
         headline: story.headline(clock),
-        findings: story.findings(limits),
+        findings: story.findings(&limits),
         lines: story.lines(clock),
         events: story.entries.iter().map(StoryEvent::of).collect(),
     }))

@@ -345,7 +345,7 @@ pub(super) async fn config(State(app): State<App>) -> Json<Configuration> {
     let config = app.broker().config();
     let settings = SETTINGS.iter().map(|setting| SettingValue {
         name: setting.name,
-        value: setting.show_masked(config),
+        value: setting.show_masked(&config),
         default: setting.kind().show(&setting.default()),
         allowed: setting.kind().allowed(),
         help: setting.help,

@@ -65,7 +65,7 @@ pub(super) async fn list(
 ) -> Result<Json<List>, Failure> {
     let mut gathering = which.begin()?;
     let count = wanted.is_empty().then(|| app.broker().shared().totals().sessions as usize);
-    let (node, limits) = (app.broker().shared().node().name.clone(), app.broker().shared().limits().clone());
+    let (node, limits) = (app.broker().shared().node().name.clone(), app.broker().shared().limits());
     let mut next = Some(Cursor::default());
     while let Some(from) = next.filter(|_| !gathering.is_full()) {
         let fits = wanted.clone();
@@ -86,7 +86,7 @@ pub(super) async fn one(
 ) -> Result<Json<Value>, Failure> {
     let client = app.broker().client(&clientid).await?.ok_or_else(|| Failure::no_client(&clientid))?;
     let shared = app.broker().shared();
-    Ok(Json(describe(&client, &shared.node().name, shared.limits())))
+    Ok(Json(describe(&client, &shared.node().name, &shared.limits())))
 }
 
 /// Ends a client's connection.

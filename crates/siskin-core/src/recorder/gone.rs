@@ -48,13 +48,21 @@ struct Kept {
 
 impl Gone {
     pub(crate) fn new(limits: &Limits, seed: u64) -> Self {
+        let mut gone = Self { clients: Shelf::new(0, 0, seed), strangers: Shelf::new(0, 0, seed) };
+        gone.set_limits(limits);
+        gone
+    }
+
+    /// Keeps no more than `limits` say from now on; what is more goes at once.
+    pub(crate) fn set_limits(&mut self, limits: &Limits) {
         let (clients_max, bytes_max) = match limits.recorder_enabled {
             true => (u64::from(limits.recorder_clients_max), limits.recorder_bytes_max),
             false => (0, 0),
         };
         let quarter = |max: u64| (max / STRANGERS_PART, max - max / STRANGERS_PART);
         let ((strangers, clients), (few, many)) = (quarter(clients_max), quarter(bytes_max));
-        Self { clients: Shelf::new(clients, many, seed), strangers: Shelf::new(strangers, few, seed) }
+        self.clients.set_limits(clients, many);
+        self.strangers.set_limits(strangers, few);
     }
 
     /// The session of `client_id` ended.
@@ -133,6 +141,16 @@ impl Shelf {
         self.by_age.insert(self.next, Arc::clone(client_id));
         self.by_id.insert(Arc::clone(client_id), Kept { log, at: now, age: self.next });
         self.next += 1;
+        self.make_room();
+    }
+
+    fn set_limits(&mut self, clients_max: u64, bytes_max: u64) {
+        (self.clients_max, self.bytes_max) = (clients_max, bytes_max);
+        self.make_room();
+    }
+
+    /// Forgets the oldest until the others are within the limits.
+    fn make_room(&mut self) {
         while (self.by_id.len() as u64 > self.clients_max || self.bytes > self.bytes_max)
             && let Some((_, oldest)) = self.by_age.first_key_value()
         {

@@ -64,6 +64,11 @@ impl Retained {
         }
     }
 
+    /// Has no new message kept from now on where there would be more than `count_max`, or of more than `bytes_max` bytes.
+    pub fn set_limits(&mut self, count_max: usize, bytes_max: usize) {
+        (self.count_max, self.bytes_max) = (count_max, bytes_max);
+    }
+
     /// Keeps the message for its topic and returns the one that was there. If it is refused, that one stays.
     pub fn insert(&mut self, message: Message) -> Result<Option<Message>, Full> {
         let topic = message.topic();

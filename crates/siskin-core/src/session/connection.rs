@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) mount_point: Option<MountPoint>,
     pub(crate) out: OutBuffer,
     pub(crate) inbound_aliases: InboundAliases,
+    /// The highest of them, as the client was told.
+    pub(crate) topic_alias_max: u16,
     /// Only for a client that allows any.
     pub(crate) outbound_aliases: Option<Box<OutboundAliases>>,
 }

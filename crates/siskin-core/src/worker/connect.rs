@@ -344,6 +344,7 @@ impl Worker {
             mount_point: mount_point.cloned(),
             out: OutBuffer::default(),
             inbound_aliases: InboundAliases::new(),
+            topic_alias_max: limits.topic_alias_max,
             outbound_aliases: (outbound > 0).then(|| Box::new(OutboundAliases::new(outbound))),
         });
         if silence_ms_max > 0 {

@@ -79,11 +79,12 @@ impl Worker {
     /// The worker `index` of the broker that `shared` makes up. `now` is when it starts.
     pub fn new(index: u16, shared: Arc<Shared>, now: Now) -> Self {
         let stats = Arc::clone(shared.stats(index));
+        let limits = shared.limits();
         Self {
             index,
             hasher: hasher(shared.seed),
             sessions: Sessions::new(index),
-            turn: Turn::new(shared.limits.clone(), stats, Durable::new(index, shared.records.clone())),
+            turn: Turn::new((*limits).clone(), stats, Durable::new(index, shared.records.clone())),
             routes: RouteCache::new(shared.seed),
             wheel: Wheel::default(),
             mail: (0..shared.workers()).map(|_| Mail::default()).collect(),
@@ -93,9 +94,21 @@ impl Worker {
             pressure: Pressure::Calm,
             connections: 0,
             serial: 0,
-            system: (index == 0).then(|| System::new(&shared.limits, now)),
+            system: (index == 0).then(|| System::new(&limits, now)),
             shared,
         }
+    }
+
+    /// Goes by the limits that all workers share as they are now. What a connection agreed on when it began stays.
+    pub fn renew_limits(&mut self, now: Now) {
+        let limits = self.shared.limits();
+        if let Some(system) = &mut self.system
+            && self.turn.limits.sys_interval_s != limits.sys_interval_s
+        {
+            system.set_interval(limits.sys_interval_s, now);
+        }
+        self.turn.recorder.is_on = limits.recorder_enabled;
+        self.turn.limits = self.pressure.tighten((*limits).clone());
     }
 
     /// A frame of the connection of session `key`. After [`Ended`] nothing more of it is read.

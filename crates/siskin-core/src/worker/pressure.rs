@@ -16,7 +16,7 @@ impl Worker {
     /// The process is as near to its memory budget as `pressure` says.
     pub fn set_pressure(&mut self, pressure: Pressure) {
         if std::mem::replace(&mut self.pressure, pressure) != pressure {
-            self.turn.limits = pressure.tighten(self.shared.limits().clone());
+            self.turn.limits = pressure.tighten((*self.shared.limits()).clone());
         }
     }
 

@@ -127,12 +127,13 @@ impl Worker {
             (Some(topic), None) => return Ok(topic.as_str().into()),
             (_, alias) => alias.unwrap_or(0),
         };
+        let connection = self.sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut());
+        let connection = connection.ok_or(Cause::ConnectionLost)?;
         // [MQTT5 3.2.2-17] [MQTT5 3.3.2-8]
-        if alias == 0 || alias > self.turn.limits.topic_alias_max {
+        if alias == 0 || alias > connection.topic_alias_max {
             return Err(Cause::Violation(Violation::TopicAliasTooHigh(alias)));
         }
-        let connection = self.sessions.get_mut(key).and_then(|session| session.connection.as_deref_mut());
-        let aliases = &mut connection.ok_or(Cause::ConnectionLost)?.inbound_aliases;
+        let aliases = &mut connection.inbound_aliases;
         if let Some(topic) = publish.topic {
             aliases.set(alias, topic.as_str());
             return Ok(topic.as_str().into());

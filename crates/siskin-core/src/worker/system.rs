@@ -46,6 +46,11 @@ impl System {
         }
     }
 
+    /// Has rounds come every `interval_s` seconds from now on, or never again if that is 0.
+    pub(super) fn set_interval(&mut self, interval_s: u32, now: Now) {
+        self.round_at = (interval_s > 0).then(|| sys::next_round(now, interval_s));
+    }
+
     pub(super) fn next_deadline(&self) -> Option<Now> {
         Some(self.round_at.map_or(self.sweep_at, |round| round.min(self.sweep_at)))
     }

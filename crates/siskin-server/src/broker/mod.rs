@@ -7,12 +7,13 @@
 mod bans;
 mod lists;
 mod log_level;
+mod reload;
 mod views;
 mod watchdog;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use siskin_core::store::{Health, Store as _, Ticket};
@@ -24,6 +25,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use bans::NotBanned;
 pub use lists::{Cursor, Page};
 pub use log_level::LevelNotSet;
+pub use reload::Source;
+pub(crate) use reload::transport_limits;
 pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
 pub use watchdog::Watchdog;
 
@@ -34,6 +37,7 @@ use crate::config::Config;
 use crate::mailbox::Letter;
 use crate::transport::{Context, Door, Expiry};
 use crate::worker::Neighbours;
+use reload::Written;
 
 /// A handle on a running broker, to be cloned at will. It does not keep the broker running.
 #[derive(Clone)]
@@ -44,7 +48,8 @@ struct Inner {
     shared: Arc<Shared>,
     store: Option<Arc<DiskStore>>,
     clock: Clock,
-    config: Arc<Config>,
+    config: RwLock<Arc<Config>>,
+    written: Mutex<Written>,
     /// Where each listener listens, if that is an address with a port.
     bound: Vec<Option<SocketAddr>>,
     log: LogSwitch,
@@ -69,7 +74,7 @@ impl Broker {
         shared: &Arc<Shared>,
         store: Option<Arc<DiskStore>>,
         clock: Clock,
-        config: Arc<Config>,
+        (written, config): (Config, Config),
         bound: Vec<Option<SocketAddr>>,
     ) -> Self {
         let room = |_| Arc::new(Semaphore::new(ASKS_MAX));
@@ -79,7 +84,8 @@ impl Broker {
             store,
             clock,
             log: LogSwitch::new(config.log.level),
-            config,
+            config: RwLock::new(Arc::new(config)),
+            written: Mutex::new(Written { config: written, source: None }),
             bound,
             rooms: (0..shared.workers()).map(room).collect(),
         }))
@@ -142,9 +148,9 @@ impl Broker {
         &self.0.shared
     }
 
-    /// The configuration that the broker was started with.
-    pub fn config(&self) -> &Config {
-        &self.0.config
+    /// The configuration that is in force.
+    pub fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.0.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The time as the workers know it.

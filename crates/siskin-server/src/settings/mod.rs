@@ -9,7 +9,7 @@ mod nearest;
 mod sample;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::fmt::Write as _;
 use std::net::IpAddr;

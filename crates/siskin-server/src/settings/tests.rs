@@ -16,7 +16,7 @@ pub(super) fn values(config: &Config) -> Vec<(&'static str, Value)> {
 }
 
 /// For each setting a value that is not its default.
-fn other_value(setting: &Setting) -> Value {
+pub(crate) fn other_value(setting: &Setting) -> Value {
     match (setting.kind(), setting.default()) {
         (Kind::Number { range, .. }, Value::Number(default)) if default == *range.end() => {
             Value::Number(*range.start())

@@ -63,6 +63,13 @@ impl Acceptor {
         })
     }
 
+    /// Lets as many in as these say from now on.
+    pub(super) fn set_limits(&mut self, connections_max: u32, rate_max: u32) {
+        self.connections_max = connections_max;
+        self.rate.per_s = rate_max.into();
+        self.paused_until = None;
+    }
+
     /// Somebody waits at the listener of `token`.
     pub(super) fn knock(&mut self, token: Token) {
         if let Some(waiting) = self.waiting.get_mut(token.0 - LISTENERS.0) {

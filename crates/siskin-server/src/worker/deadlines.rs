@@ -24,6 +24,13 @@ impl Deadlines {
         Self { after_ms, queue: VecDeque::new() }
     }
 
+    /// Gives `after_ms` from now on. Those who have longer get no more than that either, and nobody gets more.
+    pub(super) fn set_time(&mut self, after_ms: u64, now: Now) {
+        self.after_ms = after_ms;
+        let latest = now.plus_ms(after_ms);
+        self.queue.iter_mut().for_each(|deadline| deadline.at = deadline.at.min(latest));
+    }
+
     pub(super) fn set(&mut self, now: Now, index: u32, serial: u32) {
         self.queue.push_back(Deadline { at: now.plus_ms(self.after_ms), index, serial });
     }
@@ -61,5 +68,18 @@ mod tests {
         assert_eq!(deadlines.due(at(10)).map(|deadline| deadline.index), Some(1));
         assert_eq!(deadlines.next(|deadline| deadline.index == 2), Some(at(16)));
         assert_eq!(deadlines.next(|_| true), None);
+    }
+
+    #[test]
+    fn a_shorter_time_holds_for_those_who_wait_already_and_they_stay_in_order() {
+        let at = Now::from_millis;
+        let mut deadlines = Deadlines::new(100);
+        (0..3).for_each(|index| deadlines.set(at(u64::from(index)), index, 0));
+        deadlines.set_time(10, at(91));
+        deadlines.set(at(91), 3, 0);
+        let mut due = |ms| {
+            std::iter::from_fn(|| deadlines.due(at(ms))).map(|deadline| deadline.index).collect::<Vec<_>>()
+        };
+        assert_eq!((due(100), due(101)), (vec![0], vec![1, 2, 3]));
     }
 }

@@ -282,6 +282,7 @@ impl Worker {
                 }
                 Letter::Verdict { index, serial, verdict } => self.take_verdict(index, serial, verdict),
                 Letter::NewRules => self.core.renew_permissions(),
+                Letter::NewLimits(limits) => self.renew_limits(limits),
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
                 Letter::Ask(ask) => self.asks.push_back(ask),
                 Letter::PutOut(banned, done) => {
@@ -297,6 +298,19 @@ impl Worker {
             }
         }
         self.letters = letters;
+    }
+
+    /// Goes by limits that have changed. What began under the old ones is not ended by it.
+    fn renew_limits(&mut self, limits: TransportLimits) {
+        self.core.renew_limits(self.now);
+        let core_limits = self.core.shared().limits();
+        self.packet_size_max = core_limits.packet_size_max;
+        self.answers_bytes_max = core_limits.out_buffer_bytes_max.try_into().unwrap_or(u32::MAX);
+        self.to_connect.set_time(limits.connect_timeout_ms, self.now);
+        self.to_close.set_time(limits.close_timeout_ms, self.now);
+        if let Some(acceptor) = &mut self.acceptor {
+            acceptor.set_limits(limits.connections_max, limits.connect_rate_max);
+        }
     }
 
     fn stop(&mut self) {
