@@ -11,6 +11,7 @@ use crate::event::{Dropped, Event};
 use crate::frames::Frames;
 use crate::limits::Limits;
 use crate::out_buffer::{OutBuffer, Pool};
+use crate::pressure::Pressure;
 use crate::recorder::{Diary, Recorder};
 use crate::session::{Delivery, SessionKey};
 use crate::stats::Stats;
@@ -49,6 +50,8 @@ pub struct Close {
 #[derive(Debug)]
 pub(crate) struct Turn {
     pub(crate) limits: Limits,
+    /// How near the process is to its memory budget. The limits are what it leaves of them.
+    pub(crate) pressure: Pressure,
     pub(crate) stats: Arc<Stats>,
     pub(crate) durable: Durable,
     pub(crate) frames: Frames,
@@ -75,6 +78,7 @@ impl Turn {
             recorder: Recorder::new(&limits),
             tracer: Tracer::default(),
             limits,
+            pressure: Pressure::Calm,
             stats,
             durable,
             frames: Frames::default(),

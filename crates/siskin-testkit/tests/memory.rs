@@ -95,6 +95,23 @@ fn without_a_store_the_oldest_of_the_heaviest_queue_go_when_nothing_else_is_left
 }
 
 #[test]
+fn nothing_new_waits_or_is_retained_when_there_is_no_memory() {
+    let broker = Broker::forgetful(1, Limits { sys_interval_s: 0, ..Limits::default() });
+    queues(&broker, &[("away", 1)]);
+    let publisher = broker.client(Version::V5, "another");
+    assert_eq!(publisher.retain("known", b"1", Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
+    relieve(&broker, Pressure::Critical, 0);
+    assert_eq!(publisher.publish("away", &[1; 10_000], Qos::AtLeastOnce), Reason::Success);
+    assert_eq!(broker.totals().dropped(Dropped::MemoryShort), 1);
+    assert_eq!(publisher.retain("new", b"1", Qos::AtLeastOnce), Reason::QuotaExceeded);
+    assert_eq!(publisher.retain("known", b"2", Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
+    calm_down(&broker);
+    assert_eq!(publisher.retain("new", b"1", Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
+    publisher.publish("away", &[2; 10_000], Qos::AtLeastOnce);
+    assert_eq!(came(&broker, "away"), [0, 2]);
+}
+
+#[test]
 fn nobody_new_is_let_in_when_there_is_no_memory_and_who_has_a_session_may_come() {
     for version in VERSIONS {
         let broker = Broker::new();

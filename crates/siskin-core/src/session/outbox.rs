@@ -12,6 +12,7 @@ use crate::event::Dropped;
 use crate::explain::Waits;
 use crate::frames::{self, Cover, Naming, Offered};
 use crate::message::{Message, Parts};
+use crate::pressure::Pressure;
 use crate::retained::Retained;
 use crate::store::record::Progress;
 use crate::time::Now;
@@ -129,14 +130,23 @@ impl Session {
 
     pub(crate) fn enqueue(&mut self, turn: &mut Turn, delivery: Delivery, now: Now) {
         turn.count_stored(&delivery);
+        if turn.pressure == Pressure::Critical && delivery.reference.is_none() {
+            self.lose(turn, &delivery, Dropped::MemoryShort, now);
+            return;
+        }
         turn.stats.queue_depths.add(self.queue.len() as u64, 1);
         for lost in self.queue.push(delivery, &turn.limits) {
-            turn.release(&lost);
-            let (trace, why) = (lost.message().and_then(Message::trace), Dropped::QueueFull);
-            self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
-            let topic = lost.message().map_or(ON_DISK, |message| message.topic());
-            turn.dropped(&mut self.diary, &self.client_id, topic, Dropped::QueueFull, now);
+            self.lose(turn, &lost, Dropped::QueueFull, now);
         }
+    }
+
+    /// `lost`, which waited, will not be sent.
+    fn lose(&mut self, turn: &mut Turn, lost: &Delivery, why: Dropped, now: Now) {
+        turn.release(lost);
+        let trace = lost.message().and_then(Message::trace);
+        self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
+        let topic = lost.message().map_or(ON_DISK, |message| message.topic());
+        turn.dropped(&mut self.diary, &self.client_id, topic, why, now);
     }
 
     /// Frees about `bytes` of what waits in memory for this session, and says how many it were; what lies in no store
@@ -144,11 +154,7 @@ impl Session {
     pub(crate) fn ease_queue(&mut self, turn: &mut Turn, bytes: u64, may_go: bool, now: Now) -> u64 {
         let (freed, gone) = self.queue.ease(bytes, may_go);
         for lost in gone {
-            turn.release(&lost);
-            let (trace, why) = (lost.message().and_then(Message::trace), Dropped::MemoryShort);
-            self.note(turn, trace, |client_id| Station::Dropped { client_id, why });
-            let topic = lost.message().map_or(ON_DISK, |message| message.topic());
-            turn.dropped(&mut self.diary, &self.client_id, topic, why, now);
+            self.lose(turn, &lost, Dropped::MemoryShort, now);
         }
         freed
     }

@@ -154,7 +154,7 @@ impl Worker {
         if is_lasting && !health.may_promise() && !(health.may_make_room() && comes_back()) {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
-        if self.pressure == Pressure::Critical && !comes_back() {
+        if self.turn.pressure == Pressure::Critical && !comes_back() {
             return self.refuse(&connect, origin, Reason::ServerBusy, now);
         }
         let standing = self.shared.standing(identity, &client_id);

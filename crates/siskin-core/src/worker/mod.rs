@@ -34,7 +34,6 @@ use crate::limits::Limits;
 use crate::message::Publisher;
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
-use crate::pressure::Pressure;
 use crate::recorder::{Entry, Origin, Recent, What};
 use crate::route_cache::RouteCache;
 use crate::session::{Connection, SessionKey, Sessions, StoredWill};
@@ -67,7 +66,6 @@ pub struct Worker {
     renewing: Option<usize>,
     /// Whether the frame at hand is one more than a quota allows.
     is_over_quota: bool,
-    pressure: Pressure,
     connections: usize,
     /// Of the connection that was accepted last.
     serial: u64,
@@ -91,7 +89,6 @@ impl Worker {
             wills: Vec::new(),
             renewing: None,
             is_over_quota: false,
-            pressure: Pressure::Calm,
             connections: 0,
             serial: 0,
             system: (index == 0).then(|| System::new(&limits, now)),
@@ -108,7 +105,7 @@ impl Worker {
             system.set_interval(limits.sys_interval_s, now);
         }
         self.turn.recorder.is_on = limits.recorder_enabled;
-        self.turn.limits = self.pressure.tighten((*limits).clone());
+        self.turn.limits = self.turn.pressure.tighten((*limits).clone());
     }
 
     /// A frame of the connection of session `key`. After [`Ended`] nothing more of it is read.

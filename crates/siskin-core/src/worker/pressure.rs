@@ -10,12 +10,12 @@ use crate::time::Now;
 impl Worker {
     /// How near the process is to its memory budget, as this worker was told last.
     pub fn pressure(&self) -> Pressure {
-        self.pressure
+        self.turn.pressure
     }
 
     /// The process is as near to its memory budget as `pressure` says.
     pub fn set_pressure(&mut self, pressure: Pressure) {
-        if std::mem::replace(&mut self.pressure, pressure) != pressure {
+        if std::mem::replace(&mut self.turn.pressure, pressure) != pressure {
             self.turn.limits = pressure.tighten((*self.shared.limits()).clone());
         }
     }
@@ -34,7 +34,7 @@ impl Worker {
     /// lie in the store alone from now on. What lies in no store is dropped if the pressure is critical; so are
     /// connections that leave much unread. `holdings` is from a survey of all sessions. Says how many bytes it were.
     pub fn relieve(&mut self, holdings: &Holdings, bytes: u64, now: Now) -> u64 {
-        let is_critical = self.pressure == Pressure::Critical;
+        let is_critical = self.turn.pressure == Pressure::Critical;
         let mut freed = 0;
         for (_, key) in holdings.heaviest_queues() {
             if freed >= bytes {

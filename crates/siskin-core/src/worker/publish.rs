@@ -16,6 +16,7 @@ use crate::event::Dropped;
 use crate::frames::Offered;
 use crate::limits::PublishDenied;
 use crate::message::Parts;
+use crate::pressure::Pressure;
 use crate::recorder::Origin;
 use crate::route_cache::Cached;
 use crate::router::{Members, Routes, Subscriber};
@@ -555,6 +556,9 @@ fn retain(
     }
     let message = offered.keep_retained(turn.limits.retained_expiry_s, now);
     let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
+    if turn.pressure == Pressure::Critical && retained.get(offered.parts.topic).is_none() {
+        return false;
+    }
     let old = retained.insert(message.clone());
     if let Ok(old) = &old {
         if message.record().is_some() {
