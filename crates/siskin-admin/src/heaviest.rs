@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use siskin_core::{ClientView, SessionKey};
-use siskin_server::{Broker, Cursor, Unanswered};
+use siskin_server::{Broker, Cursor, SUBSCRIPTION_BYTES, Unanswered};
 use utoipa::ToSchema;
 
 /// A look at all clients, and what is remembered of them until the next.
@@ -37,6 +37,8 @@ pub(crate) struct Heaviest {
     heaviest: Vec<Traffic>,
     /// Those for whom most waits, by its bytes.
     slowest: Vec<Backlog>,
+    /// Those for whom most is held in memory.
+    holders: Vec<Holder>,
 }
 
 /// What a client sends and receives, each second.
@@ -72,6 +74,21 @@ pub(crate) struct Backlog {
     dropped: u64,
 }
 
+/// What is held in memory for a client.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(crate) struct Holder {
+    client_id: String,
+    connected: bool,
+    /// All of the following, in bytes.
+    memory_bytes: u64,
+    /// Messages in its queue that are not in the store alone.
+    queue_bytes: u64,
+    /// What its transport has not taken yet.
+    out_buffer_bytes: u64,
+    /// Subscriptions, each with what it usually takes.
+    subscription_bytes: u64,
+}
+
 impl Scan {
     /// The clients that stand out, up to `most` of each kind. Looks at all of them, page by page, unless somebody did
     /// so a moment ago.
@@ -82,6 +99,7 @@ impl Scan {
         let mut found = self.found.clone();
         found.heaviest.truncate(most);
         found.slowest.truncate(most);
+        found.holders.truncate(most);
         Ok(found)
     }
 
@@ -116,6 +134,7 @@ impl Scan {
                     }
                 }
                 found.slowest.extend(Backlog::of(client));
+                found.holders.extend(Holder::of(client));
             }
             found.prune(2 * KEPT_MAX);
             next = page.next;
@@ -134,6 +153,8 @@ impl Heaviest {
         self.heaviest.truncate(most);
         self.slowest.sort_by_key(|client| std::cmp::Reverse(client.bytes()));
         self.slowest.truncate(most);
+        self.holders.sort_by_key(|client| std::cmp::Reverse(client.memory_bytes));
+        self.holders.truncate(most);
     }
 }
 
@@ -188,6 +209,23 @@ impl Backlog {
 
     fn bytes(&self) -> u64 {
         self.queue_bytes + self.out_buffer_bytes as u64
+    }
+}
+
+impl Holder {
+    fn of(client: &ClientView) -> Option<Self> {
+        let out_buffer =
+            client.connection.as_ref().map_or(0, |connection| connection.out_buffer_bytes as u64);
+        let subscription_bytes = client.subscriptions as u64 * SUBSCRIPTION_BYTES;
+        let memory_bytes = client.queue_memory_bytes + out_buffer + subscription_bytes;
+        (memory_bytes > 0).then(|| Self {
+            client_id: client.client_id.to_string(),
+            connected: client.connection.is_some(),
+            memory_bytes,
+            queue_bytes: client.queue_memory_bytes,
+            out_buffer_bytes: out_buffer,
+            subscription_bytes,
+        })
     }
 }
 

@@ -18,6 +18,8 @@ pub use listener::{
 };
 pub use quota::{Ban, Banned, Excess, Flapping, Quotas, Rates};
 
+use crate::budget;
+
 /// A whole configuration. [`Settings`](crate::settings::Settings) make one from what a user wrote.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +29,8 @@ pub struct Config {
     pub workers: u16,
     /// Whom to become when started as root, `USER` or `USER:GROUP`, names or numbers; empty for nobody else.
     pub user: String,
+    /// Bytes of memory that the process should not exceed; 0 for no limit, 1 for a part of what there is.
+    pub memory_max: u64,
     /// Where to listen, and on which terms.
     pub listeners: Vec<Listener>,
     /// What the log shows, and how.
@@ -234,6 +238,7 @@ impl Default for Config {
             node_name: "siskin".to_owned(),
             workers: 0,
             user: String::new(),
+            memory_max: budget::AUTO,
             listeners: LOOPBACK.map(|address| SocketAddr::new(address, PORT).into()).to_vec(),
             log: Log { level: LogLevel::Info, format: LogFormat::Human },
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },

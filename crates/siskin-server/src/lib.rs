@@ -25,6 +25,7 @@ pub mod settings;
 
 mod access;
 mod broker;
+mod budget;
 mod clock;
 mod mailbox;
 mod memory;
@@ -44,6 +45,7 @@ pub use broker::{
     Broker, Cursor, FilesView, LevelNotSet, ListenerView, NotBanned, Page, ProcessView, Source, Unanswered,
     Watchdog, WorkerView,
 };
+pub use budget::{AUTO as MEMORY_AUTO, MemoryView, NONE as MEMORY_NONE, SUBSCRIPTION_BYTES};
 pub use config::Config;
 pub use reload::{Change, ReloadError, Reloaded};
 pub use server::{Server, StartError, check_files};

@@ -11,6 +11,7 @@ use siskin_core::{Mail, Now};
 use tokio::sync::oneshot;
 
 use crate::access::Ticket;
+use crate::budget::{Easing, Surveying};
 use crate::config::{Banned, TransportLimits};
 use crate::transport::Arrival;
 
@@ -38,6 +39,10 @@ pub(crate) enum Letter {
     Mail(Mail),
     /// A question about this worker's sessions, or something that an operator wants done with them.
     Ask(Ask),
+    /// Somebody wants to know what this worker holds in memory.
+    Survey(Surveying),
+    /// Memory is as short as this says.
+    Ease(Box<Easing>),
     /// These may not be here any more. Whoever asks hears how many were disconnected.
     PutOut(Banned, oneshot::Sender<usize>),
     /// The broker is about to stop: accept nobody, publish the wills, then say so.

@@ -18,6 +18,7 @@ use siskin_store::{DiskStore, Opened};
 
 use crate::access::{self, Gate, is_anonymous_allowed};
 use crate::broker::{Broker, transport_limits};
+use crate::budget::{self, Latest};
 use crate::clock::Clock;
 use crate::config::{AccessConfig, Ban, Banned, Config, Identity, Listener, Place, StoreConfig};
 use crate::mailbox::{Letter, Mailbox};
@@ -39,11 +40,11 @@ pub struct Server {
     handle: Broker,
     clock: Clock,
     threads: Vec<JoinHandle<()>>,
-    /// Dropped, it ends the thread that looks after files.
-    watch: Option<Watch>,
+    /// Dropped, they end the threads that look after files and memory.
+    watches: Vec<Watch>,
 }
 
-/// The thread that looks after certificates, passwords and rules, and what it lives as long as.
+/// A thread that looks after something now and then, and what it lives as long as.
 struct Watch {
     living: mpsc::Sender<()>,
     thread: JoinHandle<()>,
@@ -117,7 +118,15 @@ impl Server {
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
         let pulses = (0..workers).map(|_| Pulse::default()).collect();
         let turnstile = Turnstile::new(config.quota, config.flapping, &config.bans, clock.now());
-        let neighbours = Arc::new(Neighbours { mailboxes, loads, pulses, doors, turnstile, gate });
+        let neighbours = Arc::new(Neighbours {
+            mailboxes,
+            loads,
+            pulses,
+            doors,
+            turnstile,
+            gate,
+            memory: Latest::default(),
+        });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -146,7 +155,9 @@ impl Server {
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
         let handle = Broker::new(&neighbours, &shared, store.clone(), clock, (written, resolved), bound);
-        let watch = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
+        let files = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
+        let (living, thread) = budget::watch(&handle)?;
+        let watches = files.into_iter().chain([Watch { living, thread }]).collect();
         tracing::info!(
             workers,
             open_files,
@@ -154,7 +165,7 @@ impl Server {
             "open files {open_files}, so at most {} connections",
             limits.connections_max
         );
-        Ok(Self { addresses, shared, store, neighbours, handle, clock, threads, watch })
+        Ok(Self { addresses, shared, store, neighbours, handle, clock, threads, watches })
     }
 
     /// A handle for those who look into the broker, or act on it, from outside of its workers.
@@ -211,7 +222,7 @@ impl Server {
     /// Ends the broker in good order: nobody is accepted any more, wills are published, 5.0 clients are
     /// told, last bytes are written as far as their clients take them. Blocks until all threads are done.
     pub fn stop(mut self) {
-        if let Some(Watch { living, thread }) = self.watch.take() {
+        for Watch { living, thread } in self.watches.drain(..) {
             drop(living);
             self.threads.push(thread);
         }

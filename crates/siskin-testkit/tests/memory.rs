@@ -1,5 +1,7 @@
 //! What happens when the process comes near its memory budget.
 
+#![allow(clippy::unwrap_used, reason = "all of it is tests")]
+
 use siskin_core::{Cause, Dropped, Holdings, Limits, Pressure};
 use siskin_proto::{Qos, Reason, Version};
 use siskin_testkit::*;

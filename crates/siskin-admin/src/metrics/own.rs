@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use siskin_core::store::Health;
-use siskin_core::{HistogramTotals, NodeInfo, Totals};
+use siskin_core::{HistogramTotals, NodeInfo, Pressure, Totals};
 use siskin_proto::PacketKind;
-use siskin_server::{Broker, Expiry, FilesView, ListenerView, ProcessView, StoreFigures, WorkerView};
+use siskin_server::{
+    Broker, Expiry, FilesView, ListenerView, MemoryView, ProcessView, StoreFigures, WorkerView,
+};
 
 use super::text::{Family, Kind, Text};
 use crate::v1::overview;
@@ -26,6 +28,7 @@ pub(super) struct Reading {
     filters: usize,
     retained: (usize, usize),
     stories: (usize, u64),
+    memory: MemoryView,
 }
 
 impl Reading {
@@ -46,6 +49,7 @@ impl Reading {
             filters: shared.router.filters(),
             retained: overview::retained(broker),
             stories: shared.gone_size(),
+            memory: broker.memory(),
         }
     }
 }
@@ -194,6 +198,12 @@ static METRICS: &[Metric] = &[
         Write::Value(|reading| reading.stories.0 as f64)),
     gauge("siskin_recorder_bytes", "Bytes of these.", Write::Value(|reading| reading.stories.1 as f64)),
 
+    gauge("siskin_memory_max_bytes", "Memory that the process should not exceed (memory_max); 0 for no limit.",
+        Write::Value(|reading| reading.memory.max.unwrap_or(0) as f64)),
+    gauge("siskin_memory_held_bytes", "Memory that the broker knows what it is for, as of some seconds ago.",
+        Write::Samples(held)),
+    gauge("siskin_memory_pressure", "What is done about memory: 1 for the present state.", Write::Samples(pressure)),
+
     gauge("process_resident_memory_bytes", "Resident memory size in bytes.",
         Write::Value(|reading| reading.process.resident_bytes as f64)),
     counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.",
@@ -258,6 +268,19 @@ fn health(reading: &Reading, family: &mut Family<'_>) {
     let present = overview::health_name(reading.store.as_ref().map(|(health, _)| *health));
     for state in ["memory", "good", "behind", "tight", "full", "failing"] {
         family.labelled(&[("state", state)], f64::from(u8::from(state == present)));
+    }
+}
+
+fn held(reading: &Reading, family: &mut Family<'_>) {
+    for (what, bytes) in reading.memory.held() {
+        family.labelled(&[("for", what)], bytes as f64);
+    }
+}
+
+fn pressure(reading: &Reading, family: &mut Family<'_>) {
+    for pressure in [Pressure::Calm, Pressure::Short, Pressure::Critical] {
+        let is_present = pressure == reading.memory.pressure;
+        family.labelled(&[("state", pressure.name())], f64::from(u8::from(is_present)));
     }
 }
 

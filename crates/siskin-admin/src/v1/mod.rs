@@ -5,6 +5,7 @@ pub(crate) mod clients;
 pub(crate) mod events;
 pub(crate) mod explain;
 pub(crate) mod log_level;
+mod memory;
 pub(crate) mod overview;
 pub(crate) mod publish;
 pub(crate) mod retained;
@@ -28,6 +29,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(overview::stats))
         .routes(routes!(overview::rates))
         .routes(routes!(overview::top))
+        .routes(routes!(memory::memory))
         .routes(routes!(overview::store))
         .routes(routes!(overview::listeners))
         .routes(routes!(overview::config))

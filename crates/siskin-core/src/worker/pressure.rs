@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Worker;
 use crate::cause::Cause;
 use crate::pressure::{Holdings, Pressure};
+use crate::session::SessionKey;
 use crate::time::Now;
 
 impl Worker {
@@ -18,6 +19,12 @@ impl Worker {
         if std::mem::replace(&mut self.turn.pressure, pressure) != pressure {
             self.turn.limits = pressure.tighten((*self.shared.limits()).clone());
         }
+    }
+
+    /// PUBLISH packets that came by the connection of session `key`.
+    pub fn messages_received(&self, key: SessionKey) -> u64 {
+        let connection = self.sessions.get(key).and_then(|session| session.connection.as_deref());
+        connection.map_or(0, |connection| connection.messages_received)
     }
 
     /// Adds what the sessions in `places` hold to `holdings`. False if there are none behind them.

@@ -14,6 +14,7 @@ use crate::access::Access;
 use crate::cause::{Cause, Violation, unsafe_reason};
 use crate::durable::Then;
 use crate::event::Event;
+use crate::pressure::Pressure;
 use crate::recorder::What;
 use crate::router::Subscriber;
 use crate::session::{Kept, SessionKey};
@@ -138,7 +139,8 @@ impl Worker {
             return Some(Reason::TopicFilterInvalid);
         }
         let subscriptions = &self.sessions.get(key)?.subscriptions;
-        let is_full = subscriptions.len() >= limits.subscriptions_max as usize;
+        let is_full = subscriptions.len() >= limits.subscriptions_max as usize
+            || self.turn.pressure == Pressure::Critical;
         (is_full && !subscriptions.contains_key(filter.as_str())).then_some(Reason::QuotaExceeded)
     }
 

@@ -91,6 +91,10 @@ impl Broker {
         }))
     }
 
+    pub(crate) fn neighbours(&self) -> &Neighbours {
+        &self.0.neighbours
+    }
+
     /// What `question` says when `worker` runs it in its turn. It should take less than a millisecond, as the
     /// worker's clients wait for it. Must be awaited in a tokio runtime with a timer.
     pub async fn ask<T: Send + 'static>(

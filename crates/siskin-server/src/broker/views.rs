@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::Broker;
+use crate::budget::MemoryView;
 use crate::config::{Listener, Place};
 use crate::{memory, open_files};
 
@@ -68,6 +69,11 @@ impl Broker {
             resident_bytes: memory::resident_bytes(),
             cpu: Duration::new(cpu.tv_sec as u64, cpu.tv_nsec as u32),
         }
+    }
+
+    /// What the process holds in memory: its resident bytes now, the rest as of some seconds ago at most.
+    pub fn memory(&self) -> MemoryView {
+        MemoryView { resident: memory::resident_bytes(), ..self.0.neighbours.memory.get() }
     }
 
     /// The files that the process has open. Takes milliseconds where these are tens of thousands.

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::budget;
 use crate::config::AdminListen;
 
 /// The value of one setting.
@@ -50,6 +51,8 @@ pub enum Kind {
     },
     /// Where the HTTP API listens.
     AdminAddress,
+    /// How much memory the process may take: bytes, `auto` or `none`.
+    Memory,
     /// A text that is shown to nobody but those who wrote it.
     Secret,
 }
@@ -97,6 +100,15 @@ impl Kind {
             Self::Account { .. } if is_account(text) => Ok(Value::Text(text.to_owned())),
             Self::Directory { .. } | Self::File { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
             Self::AdminAddress => Ok(Value::Text(text.parse::<AdminListen>()?.to_string())),
+            Self::Memory => match text {
+                "none" => Ok(Value::Number(budget::NONE)),
+                "auto" => Ok(Value::Number(budget::AUTO)),
+                _ => match Unit::Bytes.parse(text) {
+                    Some(bytes) if bytes >= budget::MIN => Ok(Value::Number(bytes)),
+                    Some(_) => Err(format!("`{text}` is out of range, allowed is {}", self.allowed())),
+                    None => Err(format!("`{text}` is not a size like 64MiB or 4GiB, auto or none")),
+                },
+            },
             Self::Secret if text == NO_SECRET => Ok(Value::Text(String::new())),
             Self::Secret if is_path(text) => Ok(Value::Text(text.to_owned())),
             Self::Secret => Err("this is no text of one line".to_owned()),
@@ -115,6 +127,9 @@ impl Kind {
                 (*word).to_owned()
             }
             (Self::Number { unit, .. }, Value::Number(value)) => unit.show(*value),
+            (Self::Memory, Value::Number(budget::NONE)) => "none".to_owned(),
+            (Self::Memory, Value::Number(budget::AUTO)) => "auto".to_owned(),
+            (Self::Memory, Value::Number(value)) => Unit::Bytes.show(*value),
             (_, Value::Number(value)) => value.to_string(),
             (_, Value::Switch(value)) => value.to_string(),
             (Self::Directory { word } | Self::File { word } | Self::Account { word }, Value::Text(value))
@@ -130,7 +145,7 @@ impl Kind {
     /// `value` as TOML.
     pub fn show_toml(&self, value: &Value) -> String {
         let text = self.show(value);
-        let is_name = !matches!(self, Self::Number { .. } | Self::Switch | Self::Choice(_));
+        let is_name = !matches!(self, Self::Number { .. } | Self::Switch | Self::Choice(_) | Self::Memory);
         let is_bare = matches!(value, Value::Switch(_)) || text.bytes().all(|byte| byte.is_ascii_digit());
         if is_bare && !is_name { text } else { quoted(&text) }
     }
@@ -158,6 +173,7 @@ impl Kind {
                 format!("a user or uid, with :GROUP or :gid after it or not, or {word}")
             }
             Self::AdminAddress => "ADDRESS:PORT, a port of 127.0.0.1, default or off".to_owned(),
+            Self::Memory => "16MiB and more, auto or none".to_owned(),
             Self::Secret => format!("a text or {NO_SECRET}"),
         }
     }
@@ -166,7 +182,7 @@ impl Kind {
     pub fn placeholder(&self) -> &'static str {
         match self {
             Self::Number { unit: Unit::Count, .. } => "N",
-            Self::Number { unit: Unit::Bytes, .. } => "SIZE",
+            Self::Number { unit: Unit::Bytes, .. } | Self::Memory => "SIZE",
             Self::Number { unit: Unit::Millis | Unit::Seconds, .. } => "TIME",
             Self::Number { unit: Unit::Percent, .. } => "PERCENT",
             Self::Switch => "BOOL",
@@ -194,7 +210,7 @@ impl Kind {
             Self::Account { word } => {
                 return format!("a user or USER:GROUP, each a name or a number, nor `{word}`");
             }
-            Self::AdminAddress | Self::Secret => return self.allowed(),
+            Self::AdminAddress | Self::Secret | Self::Memory => return self.allowed(),
         };
         match self {
             Self::Number { word: Some((word, _)), .. } => format!("{what}, nor `{word}`"),
@@ -304,6 +320,20 @@ mod tests {
             (Unit::Count, "7k"),
         ] {
             assert_eq!(read(unit, text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_budget_of_memory_is_a_size_or_a_word() {
+        for (text, value) in
+            [("none", budget::NONE), ("auto", budget::AUTO), ("16MiB", 16 << 20), ("2GiB", 2 << 30)]
+        {
+            assert_eq!(Kind::Memory.parse(text), Ok(Value::Number(value)), "{text}");
+            assert_eq!(Kind::Memory.show(&Value::Number(value)), text);
+        }
+        for text in ["0", "1", "15MiB", "much", "", "64MB"] {
+            let error = Kind::Memory.parse(text).unwrap_err();
+            assert!(error.contains(&format!("`{text}`")) && error.contains("auto"), "{error}");
         }
     }
 

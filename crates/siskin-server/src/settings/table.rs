@@ -177,6 +177,16 @@ macro_rules! file {
     };
 }
 
+const MEMORY_MAX: Field = Field {
+    kind: Kind::Memory,
+    read: |config| Value::Number(config.memory_max),
+    write: |config, value| {
+        if let Value::Number(bytes) = value {
+            config.memory_max = *bytes;
+        }
+    },
+};
+
 const USER: Field = Field {
     kind: Kind::Account { word: "none" },
     read: |config| Value::Text(config.user.clone()),
@@ -218,6 +228,8 @@ pub static SETTINGS: &[Setting] = &[
         "Threads that own connections and sessions"),
     Setting::fixed("user", USER,
         "Whom the broker becomes before it serves anybody, if it was started as root"),
+    Setting::live("memory_max", MEMORY_MAX,
+        "Memory that the process should not exceed; auto is four fifths of what the machine or its control group has"),
 
     Setting::fixed("log.level", choice!(log.level: "error" = LogLevel::Error, "warn" = LogLevel::Warn,
         "info" = LogLevel::Info, "debug" = LogLevel::Debug, "trace" = LogLevel::Trace),

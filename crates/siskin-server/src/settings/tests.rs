@@ -26,6 +26,7 @@ pub(crate) fn other_value(setting: &Setting) -> Value {
             words.iter().map(|word| Value::Text((*word).to_owned())).find(|value| *value != default).unwrap()
         }
         (Kind::Account { .. }, _) => Value::Text("nobody:5".to_owned()),
+        (Kind::Memory, _) => Value::Number(64 << 20),
         (Kind::AdminAddress, _) => Value::Text("127.0.0.1:5".to_owned()),
         (_, Value::Switch(default)) => Value::Switch(!default),
         _ => Value::Text("other \"name\" \\ 5".to_owned()),

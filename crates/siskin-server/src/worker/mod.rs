@@ -7,8 +7,10 @@
 mod accept;
 mod connection;
 mod deadlines;
+mod easing;
 mod expiries;
 mod identify;
+
 mod read;
 mod take_over;
 mod terms;
@@ -34,6 +36,7 @@ use slab::Slab;
 pub(crate) use accept::Acceptor;
 
 use crate::access::{Gate, Ticket};
+use crate::budget::{Latest, Surveying};
 use crate::clock::Clock;
 use crate::config::TransportLimits;
 use crate::mailbox::{Ask, Letter, Mailbox};
@@ -46,6 +49,7 @@ use crate::turnstile::{Meter, Turnstile};
 use accept::Accepted;
 use connection::{Connection, Phase};
 use deadlines::{Deadline, Deadlines};
+use easing::Partials;
 use expiries::Expiries;
 use take_over::TakeOvers;
 use turnstile::Throttled;
@@ -63,6 +67,8 @@ pub(crate) struct Neighbours {
     pub(crate) turnstile: Turnstile,
     /// Who is let in.
     pub(crate) gate: Gate,
+    /// What the process holds in memory, as it was found last.
+    pub(crate) memory: Latest,
 }
 
 /// A transport on its way to another worker.
@@ -132,6 +138,9 @@ pub(crate) struct Worker {
     asks: VecDeque<Ask>,
     closes: Vec<Close>,
     events: Vec<Event>,
+    /// What this worker holds in memory, as far as it has been counted, and for whom.
+    surveys: VecDeque<Surveying>,
+    partials: Partials,
     wills_published: Option<Sender<()>>,
     is_stopping: bool,
 }
@@ -181,6 +190,8 @@ impl Worker {
             asks: VecDeque::new(),
             closes: Vec::new(),
             events: Vec::new(),
+            surveys: VecDeque::new(),
+            partials: Partials::default(),
             wills_published: None,
             is_stopping: false,
         }
@@ -234,6 +245,7 @@ impl Worker {
         if let Some(ask) = self.asks.pop_front() {
             ask(&mut self.core, self.now);
         }
+        self.go_on_surveying();
         self.accept();
         self.expire();
         self.core.commit(self.now);
@@ -285,6 +297,8 @@ impl Worker {
                 Letter::NewLimits(limits) => self.renew_limits(limits),
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
                 Letter::Ask(ask) => self.asks.push_back(ask),
+                Letter::Survey(surveying) => self.surveys.push_back(surveying),
+                Letter::Ease(easing) => self.ease(&easing),
                 Letter::PutOut(banned, done) => {
                     // Whoever waits for it may have stopped waiting.
                     let _ = done.send(self.put_out(&banned));
@@ -448,7 +462,8 @@ impl Worker {
         let has_more = !self.dirty.is_empty()
             || !self.continuing.is_empty()
             || !self.owing.is_empty()
-            || !self.asks.is_empty();
+            || !self.asks.is_empty()
+            || !self.surveys.is_empty();
         if has_more {
             return Some(Duration::ZERO);
         }
@@ -487,6 +502,7 @@ impl Worker {
         if !matches!(connection.phase, Phase::Gone | Phase::Leaving) {
             connection.phase = Phase::Gone;
             self.gone.push(index);
+            self.drop_partial(index);
         }
     }
 

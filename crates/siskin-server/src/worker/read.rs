@@ -27,13 +27,23 @@ impl Worker {
             Phase::Opening | Phase::Open(_) if connection.is_kept_waiting() => return,
             Phase::Opening | Phase::Identifying(_) | Phase::Open(_) => {}
         }
-        if matches!(connection.transport, Transport::Layered(_)) {
-            return self.read_layered(index);
-        }
         let missing = connection.missing(self.packet_size_max);
-        if missing >= READ_BYTES {
-            return self.read_large(index, missing);
+        if self.must_wait_for_memory(index, missing) {
+            return;
         }
+        let connection = &self.connections[index as usize];
+        if matches!(connection.transport, Transport::Layered(_)) {
+            self.read_layered(index);
+        } else if missing >= READ_BYTES {
+            self.read_large(index, missing);
+        } else {
+            self.read_small(index);
+        }
+        self.count_partial(index);
+    }
+
+    fn read_small(&mut self, index: u32) {
+        let connection = &self.connections[index as usize];
         let mut buffer = mem::take(&mut self.buffer);
         buffer.clear();
         let asked = buffer.capacity();
@@ -116,7 +126,9 @@ impl Worker {
             Ok(taken) => {
                 // A short read has drained the socket, and the next bytes will be an event.
                 let is_drained = taken < asked && !self.connections[index as usize].is_read_closed;
+                let published = self.count_published(index);
                 self.feed_and_account(index, bytes);
+                self.check_memory(index, published);
                 self.check_ahead(index);
                 self.check_quota(index);
                 if !is_drained {

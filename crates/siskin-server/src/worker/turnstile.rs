@@ -207,7 +207,7 @@ impl Worker {
         self.read_again(index);
     }
 
-    fn throttle(&mut self, index: u32, room_at: Now) {
+    pub(super) fn throttle(&mut self, index: u32, room_at: Now) {
         let connection = &mut self.connections[index as usize];
         if std::mem::replace(&mut connection.is_throttled, true) {
             return;

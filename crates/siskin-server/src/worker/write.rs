@@ -125,8 +125,8 @@ impl Worker {
 
     /// Closes a connection once the peer has taken `out`, or its time for that is over.
     pub(super) fn begin_close(&mut self, index: u32, out: OutBuffer, lingers: bool) {
+        self.drop_partial(index);
         let connection = &mut self.connections[index as usize];
-        connection.partial = Vec::new();
         connection.transport.finish();
         connection.phase = Phase::Closing(Box::new(Closing { out, lingers }));
         self.to_close.set(self.now, index, connection.serial);

@@ -11,6 +11,7 @@ pub(super) struct Reading {
     stats: Value,
     seconds: Vec<Value>,
     top: Value,
+    memory: Value,
 }
 
 impl Reading {
@@ -23,11 +24,12 @@ impl Reading {
             Value::Array(seconds) => seconds,
             _ => Vec::new(),
         };
-        Ok(Self::new(stats, seconds, top))
+        let memory = api.get("/api/v1/memory", &[])?;
+        Ok(Self::new(stats, seconds, top, memory))
     }
 
-    pub(super) fn new(stats: Value, seconds: Vec<Value>, top: Value) -> Self {
-        Self { stats, seconds, top }
+    pub(super) fn new(stats: Value, seconds: Vec<Value>, top: Value, memory: Value) -> Self {
+        Self { stats, seconds, top, memory }
     }
 
     /// The broker as a whole, in a few lines.
@@ -64,9 +66,9 @@ impl Reading {
                 rate("connected"),
                 rate("disconnected")
             ),
+            memory_line(&self.memory),
             format!(
-                "memory {}   CPU {:.2}   files {} of {}   workers busy {}",
-                bytes(self.stats["memory_bytes"].as_f64().unwrap_or(0.0)),
+                "CPU {:.2}   files {} of {}   workers busy {}",
                 now["cpu"].as_f64().unwrap_or(0.0),
                 of("open_files"),
                 of("open_files_max"),
@@ -94,15 +96,22 @@ impl Reading {
         self.top["slowest"].as_array().map_or(&[], Vec::as_slice)
     }
 
+    /// The clients for whom most is held in memory.
+    pub(super) fn holders(&self) -> &[Value] {
+        self.top["holders"].as_array().map_or(&[], Vec::as_slice)
+    }
+
     /// Writes all of it as text.
     pub(super) fn print(&self, out: &mut impl io::Write) -> io::Result<()> {
         for line in self.head() {
             writeln!(out, "{line}")?;
         }
-        for (title, columns, clients) in
-            [("heaviest", HEAVIEST, self.heaviest()), ("slowest", SLOWEST, self.slowest())]
-        {
-            writeln!(out, "\n{title} clients{}", if clients.is_empty() { ": none" } else { "" })?;
+        for (title, columns, clients) in [
+            ("heaviest clients", HEAVIEST, self.heaviest()),
+            ("slowest clients", SLOWEST, self.slowest()),
+            ("clients that hold most memory", HOLDERS, self.holders()),
+        ] {
+            writeln!(out, "\n{title}{}", if clients.is_empty() { ": none" } else { "" })?;
             if !clients.is_empty() {
                 Table::new(columns, clients).print(out)?;
             }
@@ -131,6 +140,32 @@ pub(super) const SLOWEST: &[Column] = &[
     Column::bytes("UNSENT", "/out_buffer_bytes"),
     Column::number("LOST", "/dropped"),
 ];
+
+/// What is shown of a client that much is held in memory for.
+pub(super) const HOLDERS: &[Column] = &[
+    Column::text("CLIENT ID", "/client_id"),
+    Column::text("HERE", "/connected"),
+    Column::bytes("MEMORY", "/memory_bytes"),
+    Column::bytes("QUEUE", "/queue_bytes"),
+    Column::bytes("UNSENT", "/out_buffer_bytes"),
+    Column::bytes("SUBSCRIPTIONS", "/subscription_bytes"),
+];
+
+/// How much memory there is, what is left of it, and what most of it is for.
+fn memory_line(memory: &Value) -> String {
+    let of = |value: &Value| bytes(value.as_f64().unwrap_or(0.0));
+    let max = memory["max_bytes"].as_f64().map(|max| format!(" of {}", bytes(max)));
+    let pressure = match memory["pressure"].as_str() {
+        Some(pressure @ ("short" | "critical")) => format!(", {pressure}"),
+        _ => String::new(),
+    };
+    let mut held: Vec<_> = memory["held"].as_object().into_iter().flatten().collect();
+    held.retain(|(_, bytes)| bytes.as_u64() > Some(0));
+    held.sort_by_key(|(_, bytes)| std::cmp::Reverse(bytes.as_u64()));
+    let held = held.iter().map(|(what, bytes)| format!("   {what} {}", of(bytes)));
+    let (resident, max) = (of(&memory["resident_bytes"]), max.unwrap_or_default());
+    format!("memory {resident}{max}{pressure}{}", held.collect::<String>())
+}
 
 /// Seconds of rates that are asked for.
 const SECONDS: usize = 300;

@@ -7,17 +7,18 @@ use ratatui::text::{Line, Text};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Sparkline, Table};
 use serde_json::Value;
 
-use super::reading::{HEAVIEST, Reading, SLOWEST};
+use super::reading::{HEAVIEST, HOLDERS, Reading, SLOWEST};
 use crate::cli::ctl::Column;
 
 /// Draws `reading`, and below it what went wrong since.
 pub(super) fn draw(frame: &mut Frame<'_>, reading: &Reading, trouble: Option<&str>) {
     let head = reading.head();
-    let [top, chart, heaviest, slowest, foot] = Layout::vertical([
+    let [top, chart, heaviest, slowest, holders, foot] = Layout::vertical([
         Constraint::Length(head.len() as u16),
         Constraint::Length(CHART_LINES),
+        Constraint::Fill(3),
         Constraint::Fill(2),
-        Constraint::Fill(1),
+        Constraint::Fill(2),
         Constraint::Length(1),
     ])
     .areas(frame.area());
@@ -29,6 +30,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, reading: &Reading, trouble: Option<&st
     draw_chart(frame, reading, chart);
     draw_table(frame, " heaviest clients ", HEAVIEST, reading.heaviest(), heaviest);
     draw_table(frame, " slowest clients ", SLOWEST, reading.slowest(), slowest);
+    draw_table(frame, " clients that hold most memory ", HOLDERS, reading.holders(), holders);
     let foot_line = match trouble {
         Some(trouble) => Line::from(trouble.to_owned()).style(Style::new().fg(Color::Red)),
         None => Line::from("q ends").style(Style::new().add_modifier(Modifier::DIM)),
@@ -88,15 +90,20 @@ mod tests {
     fn reading() -> Reading {
         let stats = json!({
             "node": "siskin", "version": "1.2.3", "uptime_s": 61, "connections": 1234, "sessions": 2000,
-            "memory_bytes": 1_048_576, "open_files": 9, "open_files_max": 100,
+            "open_files": 9, "open_files_max": 100,
         });
         let second =
             json!({ "messages_received": 500.0, "messages_sent": 1000.0, "workers_busy": [0.5, 0.25] });
         let top = json!({
             "heaviest": [{ "client_id": "loud\u{1b}[31m", "address": "10.0.0.1:5", "messages_received": 500.0 }],
             "slowest": [{ "client_id": "slow", "connected": false, "queue_messages": 77, "queue_bytes": 2048 }],
+            "holders": [{ "client_id": "fat", "connected": true, "memory_bytes": 3_145_728 }],
         });
-        Reading::new(stats, vec![second], top)
+        let memory = json!({
+            "resident_bytes": 1_048_576, "max_bytes": 4_194_304, "pressure": "short",
+            "held": { "queued": 524_288, "retained": 0, "unread": 786_432 },
+        });
+        Reading::new(stats, vec![second], top, memory)
     }
 
     #[test]
@@ -107,7 +114,9 @@ mod tests {
         {
             assert!(screen.contains(text), "{text} is not in\n{screen}");
         }
-        for text in ["loud\\u{1b}[31m", "10.0.0.1:5", "slow", "77", "2.0 KiB", "q ends"] {
+        let memory = "memory 1.0 MiB of 4.0 MiB, short   unread 768.0 KiB   queued 512.0 KiB";
+        assert!(screen.contains(memory), "{memory} is not in\n{screen}");
+        for text in ["loud\\u{1b}[31m", "10.0.0.1:5", "slow", "77", "2.0 KiB", "fat", "3.0 MiB", "q ends"] {
             assert!(screen.contains(text), "{text} is not in\n{screen}");
         }
         assert!(!screen.contains('\u{1b}'));
