@@ -13,15 +13,21 @@ use ureq::{Agent, RequestBuilder};
 #[derive(clap::Args)]
 pub(crate) struct Access {
     /// Address of the admin API [default: $SISKIN_ADMIN_URL or http://127.0.0.1:18083]
-    #[arg(long, value_name = "URL", global = true)]
+    #[arg(long, value_name = "URL", global = true, help_heading = "Where the broker is")]
     url: Option<String>,
 
     /// Token [default: $SISKIN_ADMIN_TOKEN]
-    #[arg(long, value_name = "TEXT", global = true)]
+    #[arg(long, value_name = "TEXT", global = true, help_heading = "Where the broker is")]
     token: Option<String>,
 
     /// User and password [default: $SISKIN_ADMIN_USER]
-    #[arg(long, value_name = "USER:PASSWORD", global = true, conflicts_with = "token")]
+    #[arg(
+        long,
+        value_name = "USER:PASSWORD",
+        global = true,
+        conflicts_with = "token",
+        help_heading = "Where the broker is"
+    )]
     user: Option<String>,
 }
 

@@ -131,7 +131,13 @@ impl Log {
         let lines = api.stream("/api/v1/events", &self.query(10))?;
         let (tell, told) = mpsc::channel();
         thread::spawn(move || read(lines, &tell));
-        while !is_over.load(Ordering::Relaxed) {
+        let mut is_last = false;
+        while !is_last {
+            // What has happened by now is still to be seen.
+            is_last = is_over.load(Ordering::Relaxed);
+            if is_last {
+                thread::sleep(LOOK_EVERY);
+            }
             let end = take(&told, printer)?;
             if let Some(messages) = &mut messages {
                 messages.look(self, api, printer)?;

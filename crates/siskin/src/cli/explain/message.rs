@@ -16,10 +16,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::super::ctl::{Trace, text};
 use super::{Api, Failure, View};
 
-/// Follow messages that are published from now on, and tell each one's way: who was to have it, when it was safe, who
-/// got it, who did not and why.
+/// Follow messages on their way, as they are published
 ///
-/// It ends after so many messages, when its time is over, or with Ctrl-C; the broker then follows no more. Status 1 says
+/// Tells of each who was to have it, when it was safe, who got it, who did not and why. It ends after so many messages, when its time is over, or with Ctrl-C; the broker then follows no more. Status 1 says
 /// that no message came.
 #[derive(clap::Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true)))]

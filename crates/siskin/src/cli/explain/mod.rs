@@ -33,7 +33,7 @@ enum Command {
     Message(message::Message),
 }
 
-/// Tell whether a client is connected, why or why not, and what happened to it and to its messages.
+/// Tell whether a client is connected, why or why not, and what happened to it
 ///
 /// Also of clients that are gone: the broker remembers the latest ones until it is stopped.
 #[derive(clap::Args)]

@@ -3,10 +3,10 @@
 use super::super::ctl::text;
 use super::{Api, Failure, View};
 
-/// Tell who would receive a message on a topic, by which filter and at which QoS, what would become of it for each, and
-/// who may not receive it by which rule.
+/// Tell who would receive a message on a topic, and who would not
 ///
-/// Nothing is published. A line that begins with `!` is about one that does not get it although it has subscribed.
+/// By which filter and at which QoS, what would become of it for each, and by which rule others may not receive it. Nothing
+/// is published. A line that begins with `!` is about one that does not get it although it has subscribed.
 #[derive(clap::Args)]
 pub(super) struct Topic {
     /// Topic name
