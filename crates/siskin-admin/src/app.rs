@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use siskin_server::Broker;
 use tokio::sync::Mutex as AsyncMutex;
@@ -17,7 +17,7 @@ pub(crate) struct App(Arc<Inner>);
 
 struct Inner {
     broker: Broker,
-    credentials: Credentials,
+    credentials: Arc<RwLock<Arc<Credentials>>>,
     /// Whether only this machine can reach the API.
     is_local: bool,
     rates: Mutex<Rates>,
@@ -30,6 +30,7 @@ impl App {
     pub(crate) fn new(broker: Broker, credentials: Credentials, is_local: bool) -> Self {
         let (rates, scan) = (Mutex::default(), AsyncMutex::default());
         let (traces, followers) = (Mutex::default(), Mutex::default());
+        let credentials = Arc::new(RwLock::new(Arc::new(credentials)));
         Self(Arc::new(Inner { broker, credentials, is_local, rates, scan, traces, followers }))
     }
 
@@ -37,8 +38,14 @@ impl App {
         &self.0.broker
     }
 
-    pub(crate) fn credentials(&self) -> &Credentials {
-        &self.0.credentials
+    /// What is asked of those who come now.
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.0.credentials.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What changes the credentials, without the rest: what lives in the broker must not keep the broker.
+    pub(crate) fn credentials_place(&self) -> Arc<RwLock<Arc<Credentials>>> {
+        Arc::clone(&self.0.credentials)
     }
 
     pub(crate) fn is_local(&self) -> bool {

@@ -77,6 +77,11 @@ impl Failure {
         Self::new(StatusCode::FORBIDDEN, "FORBIDDEN", message)
     }
 
+    /// A configuration that cannot be used.
+    pub(crate) fn bad_configuration(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "BAD_CONFIGURATION", message)
+    }
+
     /// The broker cannot do this at the moment.
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message)

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -75,6 +75,16 @@ impl Admin {
             );
         }
         let app = App::new(broker.clone(), credentials, is_local);
+        let place = app.credentials_place();
+        broker.add_follower(Box::new(move |config| {
+            let prepared = prepare(&config.admin).map_err(|error| error.to_string())?;
+            let place = Arc::clone(&place);
+            Ok(Box::new(move || {
+                if let Some((_, credentials)) = prepared {
+                    *place.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(credentials);
+                }
+            }))
+        }));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()

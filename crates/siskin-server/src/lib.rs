@@ -27,6 +27,7 @@ mod access;
 mod broker;
 mod budget;
 mod clock;
+mod in_force;
 mod mailbox;
 mod memory;
 mod open_files;
@@ -42,8 +43,8 @@ mod turnstile;
 mod worker;
 
 pub use broker::{
-    Broker, Cursor, FilesView, LevelNotSet, ListenerView, NotBanned, Page, ProcessView, Source, Unanswered,
-    Watchdog, WorkerView,
+    Broker, Commit, Cursor, FilesView, Follower, LevelNotSet, ListenerView, NotBanned, Page, ProcessView,
+    Source, Unanswered, Watchdog, WorkerView,
 };
 pub use budget::{AUTO as MEMORY_AUTO, MemoryView, NONE as MEMORY_NONE, SUBSCRIPTION_BYTES};
 pub use config::Config;

@@ -3,17 +3,18 @@
 use std::io;
 use std::mem;
 use std::sync::mpsc::Sender;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use mio::{Registry, Token, Waker};
 use siskin_auth::Verdict;
 use siskin_core::{Mail, Now};
 use tokio::sync::oneshot;
 
-use crate::access::Ticket;
+use crate::access::{Gate, Ticket};
 use crate::budget::{Easing, Surveying};
-use crate::config::{Banned, TransportLimits};
-use crate::transport::Arrival;
+use crate::config::Banned;
+use crate::in_force::InForce;
+use crate::transport::{Arrival, Bound, Door};
 
 /// What a worker may find in its mailbox.
 pub(crate) enum Letter {
@@ -30,11 +31,16 @@ pub(crate) enum Letter {
         serial: u32,
         /// Whether it is let in.
         verdict: Verdict,
+        /// Who has found it out, and goes on if the client was asked something.
+        gate: Arc<Gate>,
     },
     /// There are other rules of what clients may do.
     NewRules,
-    /// There are other limits: the core's where all workers look for them, these on transports.
-    NewLimits(TransportLimits),
+    /// What is in force now, the core's limits too, which are where all workers look for them; and for the worker that
+    /// accepts, sockets that are new to it.
+    InForce(Arc<InForce>, Vec<Bound>),
+    /// The worker that accepts is to close the sockets of these doors now, and to say when they are.
+    CloseDoors(Vec<Arc<Door>>, Sender<()>),
     /// Messages for this worker's sessions.
     Mail(Mail),
     /// A question about this worker's sessions, or something that an operator wants done with them.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::config::Config;
+use crate::config::{Ban, Config, Listener};
 use crate::settings::{SETTINGS, Setting};
 
 /// What a new configuration changed, and what it could not.
@@ -30,7 +30,7 @@ pub struct Change {
 pub enum ReloadError {
     /// Nobody has said where a configuration comes from.
     NoSource,
-    /// The new one cannot be used: which file and line, and why.
+    /// The new one cannot be used: which file and line, and why; a line for each mistake.
     Wrong(String),
 }
 
@@ -45,15 +45,25 @@ impl Reloaded {
         };
         let (changed, restart): (Vec<_>, Vec<_>) =
             SETTINGS.iter().filter(differs).partition(|setting| setting.reloads);
-        Self {
-            changed: changed.into_iter().map(change).collect(),
-            restart: restart.into_iter().map(change).collect(),
-        }
+        let mut changed: Vec<_> = changed.into_iter().map(change).collect();
+        changed.extend(steps(old, new));
+        changed.extend(listeners(&old.listeners, &new.listeners));
+        changed.extend(bans(&old.bans, &new.bans));
+        Self { changed, restart: restart.into_iter().map(change).collect() }
     }
 
-    /// Whether the two were the same.
+    /// Whether nothing differed.
     pub fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.restart.is_empty()
+    }
+
+    /// All of it in a few words.
+    pub fn summary(&self) -> String {
+        if self.is_empty() {
+            return "nothing differs".to_owned();
+        }
+        let Self { changed, restart } = self;
+        format!("{} changed, {} to wait for a restart", changed.len(), restart.len())
     }
 }
 
@@ -62,7 +72,67 @@ pub(crate) fn take_over(config: &mut Config, new: &Config) {
     for setting in SETTINGS.iter().filter(|setting| setting.reloads) {
         setting.write(config, &setting.read(new));
     }
+    config.access.auth.clone_from(&new.access.auth);
+    config.listeners.clone_from(&new.listeners);
+    config.bans.clone_from(&new.bans);
 }
+
+/// What becomes of who is asked about clients.
+fn steps(old: &Config, new: &Config) -> Option<Change> {
+    let (old, new) = (&old.access.auth, &new.access.auth);
+    let count = |count: usize| match count {
+        0 => NONE.to_owned(),
+        1 => "1 step".to_owned(),
+        count => format!("{count} steps"),
+    };
+    (old != new).then(|| Change {
+        name: "[[auth]]".to_owned(),
+        from: count(old.len()),
+        to: format!("{}{}", count(new.len()), if old.len() == new.len() { ", not the same" } else { "" }),
+    })
+}
+
+/// Which listeners close, change their terms, and open.
+fn listeners(old: &[Listener], new: &[Listener]) -> Vec<Change> {
+    let mut opening: Vec<_> = new.iter().collect();
+    let mut changes = Vec::new();
+    let change = |listener: &Listener, from: &str, to: &str| Change {
+        name: format!("[[listener]] {listener}"),
+        from: from.to_owned(),
+        to: to.to_owned(),
+    };
+    for listener in old {
+        match opening.iter().position(|other| other.place == listener.place) {
+            Some(at) => {
+                let other = opening.remove(at);
+                if other != listener {
+                    changes.push(change(other, "open", "open, on other terms"));
+                }
+            }
+            None => changes.push(change(listener, "open", "closed")),
+        }
+    }
+    changes.extend(opening.into_iter().map(|listener| change(listener, "closed", "open")));
+    changes
+}
+
+/// Which bans end and begin.
+fn bans(old: &[Ban], new: &[Ban]) -> Vec<Change> {
+    let terms = |ban: &Ban| match ban.until {
+        Some(until) => format!("until {}, {:?}", until.rfc3339(), ban.reason),
+        None => format!("for ever, {:?}", ban.reason),
+    };
+    let of = |bans: &[Ban], ban: &Ban| {
+        bans.iter().find(|other| other.who == ban.who).map_or(NONE.to_owned(), terms)
+    };
+    let ended = old.iter().filter(|ban| !new.iter().any(|other| other.who == ban.who));
+    let differs = ended.chain(new.iter().filter(|ban| !old.contains(ban)));
+    let change =
+        |ban: &Ban| Change { name: format!("[[ban]] {}", ban.who), from: of(old, ban), to: of(new, ban) };
+    differs.map(change).collect()
+}
+
+const NONE: &str = "none";
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,14 +20,15 @@ use crate::access::{self, Gate, is_anonymous_allowed};
 use crate::broker::{Broker, transport_limits};
 use crate::budget::{self, Latest};
 use crate::clock::Clock;
-use crate::config::{AccessConfig, Ban, Banned, Config, Identity, Listener, Place, StoreConfig};
+use crate::config::{AccessConfig, Ban, Banned, Config, Identity, StoreConfig};
+use crate::in_force::InForce;
 use crate::mailbox::{Letter, Mailbox};
 use crate::open_files;
 use crate::privileges;
 use crate::pulse::Pulse;
 use crate::report;
 use crate::secret_files;
-use crate::transport::{self, Bound, Context, Door, Expiry};
+use crate::transport::{self, Bound, Door, Expiry};
 use crate::turnstile::{TooManyBans, Turnstile};
 use crate::worker::{Acceptor, Neighbours, WAKER, Worker};
 
@@ -38,7 +39,6 @@ pub struct Server {
     store: Option<Arc<DiskStore>>,
     neighbours: Arc<Neighbours>,
     handle: Broker,
-    clock: Clock,
     threads: Vec<JoinHandle<()>>,
     /// Dropped, they end the threads that look after files and memory.
     watches: Vec<Watch>,
@@ -88,17 +88,9 @@ impl Server {
         let resolved = config.clone();
         let mut recovered = Recovered::default();
         let opened = open_store(&config.store, &mut recovered)?;
-        let mut addresses = Vec::new();
-        let mut bound = Vec::new();
-        let mut doors = Vec::new();
-        let mut sockets = Vec::new();
-        for Bound { door, socket, address } in listening {
-            announce(&door.listener, address, &config.access);
-            addresses.extend(address);
-            bound.push(address);
-            doors.push(door);
-            sockets.push(socket);
-        }
+        let doors: Vec<_> = listening.iter().map(|Bound { door, .. }| Arc::clone(door)).collect();
+        doors.iter().for_each(|door| announce(door, &config.access));
+        let addresses = doors.iter().filter_map(|door| door.address()).collect();
         let node = NodeInfo {
             name: config.node_name,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -118,15 +110,9 @@ impl Server {
         let loads = (0..workers).map(|_| AtomicU32::new(0)).collect();
         let pulses = (0..workers).map(|_| Pulse::default()).collect();
         let turnstile = Turnstile::new(config.quota, config.flapping, &config.bans, clock.now());
-        let neighbours = Arc::new(Neighbours {
-            mailboxes,
-            loads,
-            pulses,
-            doors,
-            turnstile,
-            gate,
-            memory: Latest::default(),
-        });
+        let in_force =
+            Arc::new(InForce { limits, turnstile: Arc::new(turnstile), gate: Arc::new(gate), doors });
+        let neighbours = Arc::new(Neighbours { mailboxes, loads, pulses, memory: Latest::default() });
         let seed = recovered.seed().unwrap_or_else(random_seed);
         let last = opened.as_ref().map_or(0, Opened::last_id);
         let store = opened.map(|opened| start_store(opened, &neighbours)).transpose()?;
@@ -136,28 +122,27 @@ impl Server {
             }
             None => Shared::new(config.limits, workers, seed, node),
         };
-        shared.set_rulebook(neighbours.gate.rulebook());
+        shared.set_rulebook(in_force.gate.rulebook());
         let core = |index| siskin_core::Worker::new(index, Arc::clone(&shared), clock.now());
         let mut cores: Vec<_> = (0..workers).map(core).collect();
         if store.is_some() {
             report::recovered(&recovered.install(&shared, &mut cores, clock.now()));
         }
         let mut acceptor = Some(Acceptor::new(
-            sockets,
+            listening,
             polls[0].registry(),
             limits.connections_max,
             limits.connect_rate_max,
         )?);
         let mut threads = Vec::new();
         for ((index, poll), core) in (0..workers).zip(polls).zip(cores) {
-            let neighbours = Arc::clone(&neighbours);
-            let worker = Worker::new(index, core, poll, neighbours, clock, limits, acceptor.take());
+            let (neighbours, in_force) = (Arc::clone(&neighbours), Arc::clone(&in_force));
+            let worker = Worker::new(index, core, poll, neighbours, clock, in_force, acceptor.take());
             threads.push(thread::Builder::new().name(format!("siskin-{index}")).spawn(|| worker.run())?);
         }
-        let handle = Broker::new(&neighbours, &shared, store.clone(), clock, (written, resolved), bound);
-        let files = watch_files(&neighbours, &shared, config.transport.tls_check_ms)?;
+        let handle = Broker::new(&neighbours, &shared, store.clone(), clock, (written, resolved), in_force);
         let (living, thread) = budget::watch(&handle)?;
-        let watches = files.into_iter().chain([Watch { living, thread }]).collect();
+        let watches = vec![watch_files(&handle)?, Watch { living, thread }];
         tracing::info!(
             workers,
             open_files,
@@ -165,7 +150,7 @@ impl Server {
             "open files {open_files}, so at most {} connections",
             limits.connections_max
         );
-        Ok(Self { addresses, shared, store, neighbours, handle, clock, threads, watches })
+        Ok(Self { addresses, shared, store, neighbours, handle, threads, watches })
     }
 
     /// A handle for those who look into the broker, or act on it, from outside of its workers.
@@ -182,9 +167,7 @@ impl Server {
     /// Reads password and ACL files anew. Where one cannot be used all of them stay as they were, and the log says why.
     /// Clients that are there go by the new rules; those whose user is gone are put out.
     pub fn reload_access(&self) {
-        if self.neighbours.gate.reload() {
-            go_by_new_rules(&self.neighbours, &self.shared);
-        }
+        self.handle.reload_access();
     }
 
     /// When certificates and revocation lists expire.
@@ -194,19 +177,17 @@ impl Server {
 
     /// Keeps somebody out from now on, for a time or for ever. Who is connected stays.
     pub fn ban(&self, who: Banned, time: Option<Duration>, reason: &str) -> Result<(), TooManyBans> {
-        let now = self.clock.now();
-        let until = time.map(|time| now.plus_ms(time.as_millis().try_into().unwrap_or(u64::MAX)));
-        self.neighbours.turnstile.ban(Ban { who, until, reason: reason.to_owned() }, now)
+        self.handle.keep_out(who, time, reason)
     }
 
     /// Ends a ban; false if there was none.
     pub fn unban(&self, who: &Banned) -> bool {
-        self.neighbours.turnstile.unban(who, self.clock.now())
+        self.handle.unban(who)
     }
 
     /// The bans in force: those of the configuration, those made since, and those of flapping clients.
     pub fn bans(&self) -> Vec<Ban> {
-        self.neighbours.turnstile.bans(self.clock.now())
+        self.handle.bans()
     }
 
     /// The IP addresses listened on, in the order of the listeners, with the ports that the system chose.
@@ -275,37 +256,17 @@ fn start_store(opened: Opened, neighbours: &Arc<Neighbours>) -> Result<Arc<DiskS
 /// How long stopping waits for a worker to publish its wills.
 const WILLS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Has all sessions go by the rules as they are now.
-fn go_by_new_rules(neighbours: &Neighbours, shared: &Shared) {
-    shared.set_rulebook(neighbours.gate.rulebook());
-    for mailbox in &neighbours.mailboxes {
-        mailbox.post(Letter::NewRules);
-    }
-    tracing::info!("new passwords and rules are in force");
-}
-
 /// Looks after the files of certificates, passwords and rules for as long as what it gives lives.
-fn watch_files(
-    neighbours: &Arc<Neighbours>,
-    shared: &Arc<Shared>,
-    check_ms: u64,
-) -> io::Result<Option<Watch>> {
-    if !neighbours.gate.has_files() && neighbours.doors.iter().all(|door| door.tls().is_none()) {
-        return Ok(None);
-    }
-    let shared = Arc::clone(shared);
+fn watch_files(broker: &Broker) -> io::Result<Watch> {
     let (living, watched) = mpsc::channel::<()>();
-    let neighbours = Arc::clone(neighbours);
-    let every = Duration::from_millis(check_ms);
+    let broker = broker.clone();
     let thread = thread::Builder::new().name("siskin-files".to_owned()).spawn(move || {
-        while watched.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
-            neighbours.doors.iter().filter_map(Door::tls).for_each(Context::check);
-            if neighbours.gate.check() {
-                go_by_new_rules(&neighbours, &shared);
-            }
+        let every = || Duration::from_millis(broker.config().transport.tls_check_ms);
+        while watched.recv_timeout(every()) == Err(RecvTimeoutError::Timeout) {
+            broker.check_files();
         }
     })?;
-    Ok(Some(Watch { living, thread }))
+    Ok(Watch { living, thread })
 }
 
 /// Reads the files that `config` names, without starting anything. The error names the first that cannot
@@ -317,12 +278,9 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
     access::check_files(&config.access).map_err(StartError::Access)
 }
 
-fn announce(listener: &Listener, address: Option<SocketAddr>, access: &AccessConfig) {
-    let mut listener = listener.clone();
-    if let Some(address) = address {
-        // With the port that the system chose.
-        listener.place = Place::Address(address);
-    }
+/// Tells who can come in by `door`, and warns if that is everybody or nobody.
+pub(crate) fn announce(door: &Door, access: &AccessConfig) {
+    let listener = door.bound_listener();
     tracing::info!("listening for {listener}");
     if listener.is_local() || listener.requires_certificate() {
         return;

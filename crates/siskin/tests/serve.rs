@@ -130,7 +130,7 @@ fn a_hangup_does_not_end_it() {
     broker.address();
     broker.line_with("open files");
     broker.signal(Signal::HUP);
-    broker.line_with("SIGHUP");
+    broker.line_with("the configuration was read anew");
     broker.signal(Signal::TERM);
     assert_eq!(broker.status().0, Some(0));
 }

@@ -8,6 +8,7 @@ pub(crate) mod log_level;
 mod memory;
 pub(crate) mod overview;
 pub(crate) mod publish;
+pub(crate) mod reload;
 pub(crate) mod retained;
 pub(crate) mod subscriptions;
 pub(crate) mod traces;
@@ -34,6 +35,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(overview::listeners))
         .routes(routes!(overview::config))
         .routes(routes!(log_level::read, log_level::write))
+        .routes(routes!(reload::reload))
         .routes(routes!(clients::list))
         .routes(routes!(clients::sessions))
         .routes(routes!(clients::one, clients::kick))

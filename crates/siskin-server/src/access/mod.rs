@@ -122,11 +122,6 @@ impl Gate {
         has_changed && self.reload()
     }
 
-    /// Whether there are files to look after.
-    pub(crate) fn has_files(&self) -> bool {
-        Marks::files(&self.config).any(|path| !path.as_os_str().is_empty())
-    }
-
     /// What is to be found out about a client.
     pub(crate) fn request(
         connect: &Connect<'_>,

@@ -23,11 +23,8 @@ impl Broker {
     /// Keeps somebody out from now on, for a time or for ever, and disconnects who is here. Says how many that were.
     /// It ends with the process.
     pub async fn ban(&self, who: Banned, time: Option<Duration>, reason: &str) -> Result<usize, NotBanned> {
-        let now = self.now();
-        let until = time.map(|time| now.plus_ms(time.as_millis().try_into().unwrap_or(u64::MAX)));
         // First the door, then the room: nobody comes in between.
-        let ban = Ban { who: who.clone(), until, reason: reason.to_owned() };
-        self.0.neighbours.turnstile.ban(ban, now).map_err(NotBanned::TooMany)?;
+        self.keep_out(who.clone(), time, reason).map_err(NotBanned::TooMany)?;
         tracing::info!("an operator bans the {who}: {reason}");
         let deadline = Instant::now() + ANSWER_TIMEOUT;
         let told: Vec<_> = (self.0.neighbours.mailboxes.iter())
@@ -46,9 +43,21 @@ impl Broker {
         Ok(count)
     }
 
+    /// Keeps somebody out from now on, for a time or for ever. Who is connected stays.
+    pub(crate) fn keep_out(
+        &self,
+        who: Banned,
+        time: Option<Duration>,
+        reason: &str,
+    ) -> Result<(), TooManyBans> {
+        let now = self.now();
+        let until = time.map(|time| now.plus_ms(time.as_millis().try_into().unwrap_or(u64::MAX)));
+        self.in_force().turnstile.ban(Ban { who, until, reason: reason.to_owned() }, now)
+    }
+
     /// Ends a ban; false if there was none.
     pub fn unban(&self, who: &Banned) -> bool {
-        let was_banned = self.0.neighbours.turnstile.unban(who, self.now());
+        let was_banned = self.in_force().turnstile.unban(who, self.now());
         if was_banned {
             tracing::info!("an operator lets the {who} in again");
         }
@@ -57,6 +66,6 @@ impl Broker {
 
     /// The bans in force, in no order: those of the configuration, those made since, and those of flapping clients.
     pub fn bans(&self) -> Vec<Ban> {
-        self.0.neighbours.turnstile.bans(self.now())
+        self.in_force().turnstile.bans(self.now())
     }
 }

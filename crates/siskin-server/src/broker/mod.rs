@@ -8,11 +8,11 @@ mod bans;
 mod lists;
 mod log_level;
 mod reload;
+mod reopen;
 mod views;
 mod watchdog;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use tokio::time::{Instant, sleep, timeout_at};
 pub use bans::NotBanned;
 pub use lists::{Cursor, Page};
 pub use log_level::LevelNotSet;
-pub use reload::Source;
 pub(crate) use reload::transport_limits;
+pub use reload::{Commit, Follower, Source};
 pub use views::{FilesView, ListenerView, ProcessView, WorkerView};
 pub use watchdog::Watchdog;
 
@@ -34,10 +34,11 @@ use log_level::LogSwitch;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::in_force::InForce;
 use crate::mailbox::Letter;
-use crate::transport::{Context, Door, Expiry};
+use crate::transport::{Context, Expiry};
 use crate::worker::Neighbours;
-use reload::Written;
+use reload::Reloading;
 
 /// A handle on a running broker, to be cloned at will. It does not keep the broker running.
 #[derive(Clone)]
@@ -49,9 +50,8 @@ struct Inner {
     store: Option<Arc<DiskStore>>,
     clock: Clock,
     config: RwLock<Arc<Config>>,
-    written: Mutex<Written>,
-    /// Where each listener listens, if that is an address with a port.
-    bound: Vec<Option<SocketAddr>>,
+    reloading: Mutex<Reloading>,
+    in_force: RwLock<Arc<InForce>>,
     log: LogSwitch,
     /// For each worker, how many more questions it may have before it.
     rooms: Vec<Arc<Semaphore>>,
@@ -75,7 +75,7 @@ impl Broker {
         store: Option<Arc<DiskStore>>,
         clock: Clock,
         (written, config): (Config, Config),
-        bound: Vec<Option<SocketAddr>>,
+        in_force: Arc<InForce>,
     ) -> Self {
         let room = |_| Arc::new(Semaphore::new(ASKS_MAX));
         Self(Arc::new(Inner {
@@ -85,10 +85,15 @@ impl Broker {
             clock,
             log: LogSwitch::new(config.log.level),
             config: RwLock::new(Arc::new(config)),
-            written: Mutex::new(Written { config: written, source: None }),
-            bound,
+            reloading: Mutex::new(Reloading { written, source: None, followers: Vec::new() }),
+            in_force: RwLock::new(in_force),
             rooms: (0..shared.workers()).map(room).collect(),
         }))
+    }
+
+    /// What workers go by from their next turn on.
+    fn in_force(&self) -> Arc<InForce> {
+        Arc::clone(&self.0.in_force.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn neighbours(&self) -> &Neighbours {
@@ -187,12 +192,38 @@ impl Broker {
 
     /// When certificates and revocation lists expire.
     pub fn tls_expiries(&self) -> Vec<Expiry> {
-        self.0.neighbours.doors.iter().filter_map(Door::tls).flat_map(Context::expiries).collect()
+        let in_force = self.in_force();
+        in_force.doors.iter().filter_map(|door| door.tls()).flat_map(Context::expiries).collect()
     }
 
     /// Reads certificates, keys and revocation lists anew.
     pub fn reload_tls(&self) {
-        self.0.neighbours.doors.iter().filter_map(Door::tls).for_each(Context::reload);
+        self.in_force().doors.iter().filter_map(|door| door.tls()).for_each(Context::reload);
+    }
+
+    /// Reads password and ACL files anew. Where one cannot be used all of them stay as they were, and the log says why.
+    pub fn reload_access(&self) {
+        if self.in_force().gate.reload() {
+            self.go_by_new_rules();
+        }
+    }
+
+    /// Looks whether files of certificates, passwords and rules have changed, and reads those that have.
+    pub(crate) fn check_files(&self) {
+        let in_force = self.in_force();
+        in_force.doors.iter().filter_map(|door| door.tls()).for_each(Context::check);
+        if in_force.gate.check() {
+            self.go_by_new_rules();
+        }
+    }
+
+    /// Has all sessions go by the rules as they are now.
+    fn go_by_new_rules(&self) {
+        self.0.shared.set_rulebook(self.in_force().gate.rulebook());
+        for mailbox in &self.0.neighbours.mailboxes {
+            mailbox.post(Letter::NewRules);
+        }
+        tracing::info!("new passwords and rules are in force");
     }
 }
 

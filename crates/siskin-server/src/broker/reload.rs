@@ -1,69 +1,152 @@
-//! The configuration read anew while the broker runs: checked whole, then applied.
+//! The configuration read anew while the broker runs: checked whole, then put in force.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError, mpsc};
+
+use tokio::sync::oneshot;
 
 use super::Broker;
-use crate::config::{Config, TransportLimits};
+use super::reopen::{Reopened, reopen};
+use crate::access::Gate;
+use crate::config::{Ban, Config, TransportLimits};
+use crate::in_force::InForce;
 use crate::mailbox::Letter;
 use crate::open_files;
 use crate::reload::{ReloadError, Reloaded, take_over};
+use crate::server::{StartError, announce, check_files};
+use crate::transport::{Bound, Door};
 
-/// Reads the whole configuration anew and checks what can be checked without a broker. The error names file and line.
+/// Reads the whole configuration anew. The error names file and line.
 pub type Source = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
+/// What else goes by the configuration. It is shown the one that is to be in force, and says what is wrong with it, or
+/// gives what has it in force; that is not called if somebody else finds something wrong.
+pub type Follower = Box<dyn Fn(&Config) -> Result<Commit, String> + Send + Sync>;
+
+/// Has something in force that was found to be right.
+pub type Commit = Box<dyn FnOnce() + Send>;
+
 /// What a reload goes by. Whoever reloads holds it, so that there is one at a time.
-pub(super) struct Written {
+pub(super) struct Reloading {
     /// The configuration as it was written, with what was taken over since.
-    pub(super) config: Config,
+    pub(super) written: Config,
     pub(super) source: Option<Source>,
+    pub(super) followers: Vec<Follower>,
 }
 
 impl Broker {
     /// Says where the configuration comes from when it is to be read anew.
     pub fn set_source(&self, source: Source) {
-        self.written().source = Some(source);
+        self.reloading().source = Some(source);
     }
 
-    /// Reads the configuration anew and has it in force, as far as that can be done while the broker runs. If anything
-    /// is wrong with it nothing changes. The log says the same as the answer. Blocks while files are read.
+    /// Has `follower` go by the configuration when it changes.
+    pub fn add_follower(&self, follower: Follower) {
+        self.reloading().followers.push(follower);
+    }
+
+    /// Reads the configuration and the files it names anew, and has them in force as far as that can be done while the
+    /// broker runs. If anything is wrong nothing changes. The log says the same as the answer. Blocks while files are
+    /// read.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let mut written = self.written();
-        let reloaded = written
-            .source
-            .as_ref()
-            .ok_or(ReloadError::NoSource)
-            .and_then(|source| source().map_err(ReloadError::Wrong))
-            .map(|new| self.change(&mut written.config, &new));
+        let reloaded = self.reload_quietly(&mut self.reloading());
         match &reloaded {
             Ok(reloaded) => tell(reloaded),
             Err(error) => {
-                tracing::error!("the configuration stays as it is: {error}");
+                tracing::error!("the configuration is not reloaded, and stays as it was");
+                error.to_string().lines().for_each(|line| tracing::error!("{line}"));
             }
         }
         reloaded
     }
 
-    fn change(&self, written: &mut Config, new: &Config) -> Reloaded {
-        let reloaded = Reloaded::between(written, new);
-        take_over(written, new);
-        let mut config = Config::clone(&self.config());
-        take_over(&mut config, new);
-        self.put_in_force(config);
-        reloaded
+    fn reload_quietly(&self, reloading: &mut Reloading) -> Result<Reloaded, ReloadError> {
+        let source = reloading.source.as_ref().ok_or(ReloadError::NoSource)?;
+        let new = source().map_err(ReloadError::Wrong)?;
+        let wrong = |error: StartError| ReloadError::Wrong(error.to_string());
+        check_files(&new).map_err(wrong)?;
+        let old = self.config();
+        let mut config = Config::clone(&old);
+        take_over(&mut config, &new);
+        let commits = reloading.followers.iter().map(|follower| follower(&config));
+        let commits: Vec<_> = commits.collect::<Result<_, _>>().map_err(ReloadError::Wrong)?;
+        let gate = (config.access != old.access).then(|| Gate::start(&config)).transpose();
+        let gate = gate.map_err(StartError::Access).map_err(wrong)?;
+        // The last that can go wrong.
+        let reopened = reopen(self, &old, &config).map_err(wrong)?;
+
+        let reloaded = Reloaded::between(&reloading.written, &new);
+        take_over(&mut reloading.written, &new);
+        self.put_in_force(&old, config, gate.map(Arc::new), reopened);
+        commits.into_iter().for_each(|commit| commit());
+        Ok(reloaded)
     }
 
-    fn put_in_force(&self, config: Config) {
-        let inner = &self.0;
-        inner.shared.set_limits(config.limits.clone());
-        let limits = transport_limits(&config);
-        *inner.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
-        for mailbox in &inner.neighbours.mailboxes {
-            mailbox.post(Letter::NewLimits(limits));
+    fn put_in_force(&self, old: &Config, config: Config, gate: Option<Arc<Gate>>, reopened: Reopened) {
+        let before = self.in_force();
+        let Reopened { doors, opened } = reopened;
+        opened.iter().for_each(|Bound { door, .. }| announce(door, &config.access));
+        let is_new_gate = gate.is_some();
+        let in_force = InForce {
+            limits: transport_limits(&config),
+            turnstile: Arc::new(before.turnstile.renewed(config.quota, config.flapping)),
+            gate: gate.unwrap_or_else(|| Arc::clone(&before.gate)),
+            doors,
+        };
+        self.0.shared.set_limits(config.limits.clone());
+        self.hand_out(in_force, opened);
+        self.renew_bans(&old.bans, &config.bans);
+        if config.log.level != old.log.level
+            && let Err(error) = self.set_log_level(config.log.level)
+        {
+            tracing::warn!("{error}");
+        }
+        *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.reload_tls();
+        if is_new_gate {
+            self.go_by_new_rules();
+        } else {
+            self.reload_access();
         }
     }
 
-    fn written(&self) -> MutexGuard<'_, Written> {
-        self.0.written.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Has all workers go by `in_force` from their next turns on.
+    pub(super) fn hand_out(&self, in_force: InForce, opened: Vec<Bound>) {
+        let in_force = Arc::new(in_force);
+        *self.0.in_force.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&in_force);
+        let mut opened = Some(opened);
+        for mailbox in &self.0.neighbours.mailboxes {
+            // The first worker accepts.
+            mailbox.post(Letter::InForce(Arc::clone(&in_force), opened.take().unwrap_or_default()));
+        }
+    }
+
+    /// Closes the sockets of `doors`; false if the worker that has them does not say in time that they are closed.
+    pub(super) fn close_doors(&self, doors: Vec<Arc<Door>>) -> bool {
+        let (done, closed) = mpsc::channel();
+        self.0.neighbours.mailboxes[0].post(Letter::CloseDoors(doors, done));
+        closed.recv_timeout(super::ANSWER_TIMEOUT).is_ok()
+    }
+
+    /// Bans of the configuration come and go with it, whoever has made others meanwhile.
+    fn renew_bans(&self, old: &[Ban], new: &[Ban]) {
+        let turnstile = &self.in_force().turnstile;
+        for ban in old.iter().filter(|ban| !new.iter().any(|other| other.who == ban.who)) {
+            turnstile.unban(&ban.who, self.now());
+        }
+        for ban in new.iter().filter(|ban| !old.contains(ban)) {
+            if let Err(error) = turnstile.ban(ban.clone(), self.now()) {
+                tracing::error!("the {} is not banned: {error}", ban.who);
+                continue;
+            }
+            for mailbox in &self.0.neighbours.mailboxes {
+                // How many they were is in the log of each.
+                mailbox.post(Letter::PutOut(ban.who.clone(), oneshot::channel().0));
+            }
+        }
+    }
+
+    fn reloading(&self) -> MutexGuard<'_, Reloading> {
+        self.0.reloading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -78,13 +161,7 @@ pub(crate) fn transport_limits(config: &Config) -> TransportLimits {
 }
 
 fn tell(reloaded: &Reloaded) {
-    for change in &reloaded.changed {
-        tracing::info!("in force now: {change}");
-    }
-    for change in &reloaded.restart {
-        tracing::warn!("needs a restart: {change}");
-    }
-    if reloaded.is_empty() {
-        tracing::info!("the configuration is as it was");
-    }
+    tracing::info!("the configuration was read anew: {}", reloaded.summary());
+    reloaded.changed.iter().for_each(|change| tracing::info!("in force now: {change}"));
+    reloaded.restart.iter().for_each(|change| tracing::warn!("not in force before a restart: {change}"));
 }

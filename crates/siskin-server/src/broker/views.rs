@@ -1,7 +1,6 @@
 //! What a broker shows of itself that no worker needs to be asked for.
 
-use std::net::SocketAddr;
-
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -9,7 +8,8 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::Broker;
 use crate::budget::MemoryView;
-use crate::config::{Listener, Place};
+use crate::config::Listener;
+use crate::transport::Door;
 use crate::{memory, open_files};
 
 /// A listener, and who came through it.
@@ -84,14 +84,10 @@ impl Broker {
 
     /// The listeners, in the order of the configuration.
     pub fn listeners(&self) -> Vec<ListenerView> {
-        let doors = self.0.neighbours.doors.iter();
-        let view = |(door, address): (&crate::transport::Door, &Option<SocketAddr>)| {
-            let mut listener = door.listener.clone();
-            if let Some(address) = address {
-                listener.place = Place::Address(*address);
-            }
-            ListenerView { listener, connections: door.connections() }
+        let view = |door: &Arc<Door>| ListenerView {
+            listener: door.bound_listener(),
+            connections: door.connections(),
         };
-        doors.zip(&self.0.bound).map(view).collect()
+        self.in_force().doors.iter().map(view).collect()
     }
 }

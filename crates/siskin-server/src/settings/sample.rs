@@ -17,7 +17,8 @@ pub fn sample() -> String {
             let _ = writeln!(text, "\n[{section}]");
         }
         let value = setting.kind().show_toml(&setting.default());
-        let _ = writeln!(text, "\n# {}.\n# Values: {}.", setting.help, setting.kind().allowed());
+        let restart = if setting.reloads { "" } else { " A change needs a restart." };
+        let _ = writeln!(text, "\n# {}.\n# Values: {}.{restart}", setting.help, setting.kind().allowed());
         let _ = writeln!(text, "#{key} = {value}");
     }
     for table in TABLES {

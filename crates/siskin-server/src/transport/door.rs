@@ -17,30 +17,31 @@ use crate::config::{Listener, Place, Protocol};
 use crate::server::StartError;
 use crate::turnstile::Quota;
 
-/// The terms of a listener, known to all workers.
+/// The terms of a listener. Connections keep those that they came on.
 pub(crate) struct Door {
     pub(crate) listener: Listener,
     tls: Option<Context>,
     websocket: Option<Arc<Terms>>,
     /// What all its clients together may do in a second.
     pub(crate) quota: Option<Arc<Quota>>,
-    /// Connections that came through it and are there.
-    open: AtomicU32,
-    /// Removes the file of a Unix socket at the end.
-    _file: Option<SocketFile>,
+    /// Where it listens, if that is an address with a port.
+    address: Option<SocketAddr>,
+    /// Connections that came through its socket and are there, on whichever terms. It stands for the socket, too.
+    open: Arc<AtomicU32>,
 }
 
 /// A listening socket that has an address.
 pub(crate) struct Bound {
-    pub(crate) door: Door,
+    pub(crate) door: Arc<Door>,
     pub(crate) socket: ListeningSocket,
-    /// Where it listens, if that is an address with a port.
-    pub(crate) address: Option<SocketAddr>,
 }
 
 pub(crate) enum ListeningSocket {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "removes the file when the socket is closed")] SocketFile,
+    ),
 }
 
 /// A socket without layers.
@@ -53,38 +54,42 @@ pub(crate) enum Socket {
 pub(crate) fn open(listeners: &[Listener], packet_size_max: u32) -> Result<Vec<Bound>, StartError> {
     let mut all = Vec::new();
     for listener in listeners {
-        match bind(listener) {
-            Ok((socket, file)) => {
-                let door = Door::new(listener, file, packet_size_max)?;
-                let address = socket.address()?;
-                all.push(Bound { door, socket, address });
+        // Many hosts and containers have no IPv6; their IPv4 loopback serves as well.
+        match Bound::new(listener, packet_size_max) {
+            Err(StartError::Bind { source, .. })
+                if is_missing(&listener.place, &source) && listeners.len() > 1 =>
+            {
+                tracing::debug!("not listening on {}: {source}", listener.place);
             }
-            // Many hosts and containers have no IPv6; their IPv4 loopback serves as well.
-            Err(error) if is_missing(&listener.place, &error) && listeners.len() > 1 => {
-                tracing::debug!("not listening on {}: {error}", listener.place);
-            }
-            Err(source) => return Err(StartError::Bind { place: listener.place.to_string(), source }),
+            bound => all.push(bound?),
         }
     }
     Ok(all)
 }
 
-fn is_missing(place: &Place, error: &io::Error) -> bool {
+/// Whether the machine has no such address, though others have.
+pub(crate) fn is_missing(place: &Place, error: &io::Error) -> bool {
     matches!(place, Place::Address(address) if tcp::is_missing(*address, error))
 }
 
-fn bind(listener: &Listener) -> io::Result<(ListeningSocket, Option<SocketFile>)> {
-    match &listener.place {
-        Place::Address(address) => Ok((ListeningSocket::Tcp(tcp::listen(*address)?), None)),
-        Place::Unix { path, mode } => {
-            let (socket, file) = unix::listen(path, *mode)?;
-            Ok((ListeningSocket::Unix(socket), Some(file)))
-        }
+impl Bound {
+    /// Listens.
+    pub(crate) fn new(listener: &Listener, packet_size_max: u32) -> Result<Self, StartError> {
+        let failed = |source| StartError::Bind { place: listener.place.to_string(), source };
+        let socket = ListeningSocket::bind(&listener.place).map_err(failed)?;
+        let address = socket.address()?;
+        let door = Arc::new(Door::new(listener, packet_size_max, address, Arc::default())?);
+        Ok(Self { door, socket })
     }
 }
 
 impl Door {
-    fn new(listener: &Listener, file: Option<SocketFile>, packet_size_max: u32) -> Result<Self, StartError> {
+    fn new(
+        listener: &Listener,
+        packet_size_max: u32,
+        address: Option<SocketAddr>,
+        open: Arc<AtomicU32>,
+    ) -> Result<Self, StartError> {
         let tls = match &listener.tls {
             Some(_) => Some(tls_context(listener).map_err(StartError::Tls)?),
             None => None,
@@ -96,9 +101,29 @@ impl Door {
                 message_bytes_max: u64::from(packet_size_max) + MESSAGE_SLACK_BYTES,
             })),
         };
-        let open = AtomicU32::new(0);
         let quota = Quota::new(listener.quota).map(Arc::new);
-        Ok(Self { listener: listener.clone(), tls, websocket, quota, open, _file: file })
+        Ok(Self { listener: listener.clone(), tls, websocket, quota, address, open })
+    }
+
+    /// The same socket on the terms of `listener`, for those who come from now on.
+    pub(crate) fn on_terms_of(&self, listener: &Listener, packet_size_max: u32) -> Result<Self, StartError> {
+        Self::new(listener, packet_size_max, self.address, Arc::clone(&self.open))
+    }
+
+    /// Whether both let in who comes to one socket.
+    pub(crate) fn has_socket_of(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.open, &other.open)
+    }
+
+    /// Its listener, with the port that the system chose where none was named.
+    pub(crate) fn bound_listener(&self) -> Listener {
+        let place = self.address.map_or_else(|| self.listener.place.clone(), Place::Address);
+        Listener { place, ..self.listener.clone() }
+    }
+
+    /// Where it listens, if that is an address with a port.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        self.address
     }
 
     /// The layers of this listener on top of `socket`. They cost nothing where there are none.
@@ -151,27 +176,36 @@ pub(crate) fn tls_context(listener: &Listener) -> Result<Context, String> {
 }
 
 impl ListeningSocket {
+    fn bind(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Address(address) => tcp::listen(*address).map(Self::Tcp),
+            Place::Unix { path, mode } => {
+                unix::listen(path, *mode).map(|(socket, file)| Self::Unix(socket, file))
+            }
+        }
+    }
+
     pub(crate) fn accept(&self) -> io::Result<(Socket, Peer)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, address) = listener.accept()?;
                 Ok((Socket::Tcp(stream), address.into()))
             }
-            Self::Unix(listener) => Ok((Socket::Unix(listener.accept()?.0), Peer::Local)),
+            Self::Unix(listener, _) => Ok((Socket::Unix(listener.accept()?.0), Peer::Local)),
         }
     }
 
     pub(crate) fn source(&mut self) -> &mut dyn Source {
         match self {
             Self::Tcp(listener) => listener,
-            Self::Unix(listener) => listener,
+            Self::Unix(listener, _) => listener,
         }
     }
 
     fn address(&self) -> io::Result<Option<SocketAddr>> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Some),
-            Self::Unix(_) => Ok(None),
+            Self::Unix(..) => Ok(None),
         }
     }
 }

@@ -15,13 +15,14 @@ mod websocket;
 use std::io::{self, IoSlice, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
 
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use siskin_core::OutBuffer;
 
-pub(crate) use door::{Bound, Door, ListeningSocket, Socket, open, tls_context};
+pub(crate) use door::{Bound, Door, ListeningSocket, Socket, is_missing, open, tls_context};
 pub(crate) use layered::{End, Layered, Scratch};
 pub(crate) use peer::Peer;
 pub use tls::Expiry;
@@ -39,7 +40,7 @@ pub(crate) struct Arrival {
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
     /// The listener it came through.
-    pub(crate) door: u16,
+    pub(crate) door: Arc<Door>,
 }
 
 /// How far one write came.

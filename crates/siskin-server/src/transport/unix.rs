@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use mio::net::UnixListener;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// The file of a listening socket, removed when the broker stops.
+/// The file of a listening socket, removed when the socket is closed.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode: whoever put another file there in the meantime keeps it.
     id: (u64, u64),

@@ -25,6 +25,12 @@ use bans::Bans;
 pub(crate) struct Turnstile {
     quotas: Quotas,
     flapping: Flapping,
+    memory: Arc<Memory>,
+}
+
+/// What is known of those who came. It outlives a change of quotas.
+#[derive(Debug)]
+struct Memory {
     /// Whether there is any ban.
     has_bans: AtomicBool,
     bans: Mutex<Bans>,
@@ -69,28 +75,48 @@ struct Users {
 
 impl Turnstile {
     pub(crate) fn new(quotas: Quotas, flapping: Flapping, bans: &[Ban], now: Now) -> Self {
-        let turnstile = Self {
-            quotas,
-            flapping,
+        let memory = Memory {
             has_bans: AtomicBool::new(false),
             bans: Mutex::default(),
             users: Mutex::default(),
             clients: Mutex::new(Recent::new(ROWS)),
             addresses: Mutex::new(Recent::new(ROWS)),
         };
+        let turnstile = Self { quotas, flapping, memory: Arc::new(memory) };
+        turnstile.ban_all(bans, now);
+        turnstile
+    }
+
+    /// One with other terms that knows the same of everybody. User names have the new quotas at once.
+    pub(crate) fn renewed(&self, quotas: Quotas, flapping: Flapping) -> Self {
+        if quotas.user != self.quotas.user {
+            lock(&self.memory.users).quotas.values().for_each(|quota| quota.set_rates(quotas.user));
+        }
+        if quotas.client.connects != self.quotas.client.connects {
+            *lock(&self.memory.clients) = Recent::new(ROWS);
+        }
+        Self { quotas, flapping, memory: Arc::clone(&self.memory) }
+    }
+
+    /// Bans all of these, as far as there is room for them.
+    pub(crate) fn ban_all<'a>(&self, bans: impl IntoIterator<Item = &'a Ban>, now: Now) {
         for ban in bans {
-            if let Err(error) = turnstile.ban(ban.clone(), now) {
+            if let Err(error) = self.ban(ban.clone(), now) {
                 tracing::error!("the {} is not banned: {error}", ban.who);
             }
         }
-        turnstile
+    }
+
+    /// Whether `other` has the same quotas.
+    pub(crate) fn has_quotas_of(&self, other: &Self) -> bool {
+        self.quotas == other.quotas
     }
 
     /// Whether anything stands between a CONNECT and its session.
     pub(crate) fn is_watched(&self) -> bool {
         let Quotas { client, user, .. } = self.quotas;
         let counts = self.flapping.client_connects > 0 || self.flapping.address_connects > 0;
-        counts || self.has_bans.load(Ordering::Relaxed) || client.connects > 0 || user.connects > 0
+        counts || self.memory.has_bans.load(Ordering::Relaxed) || client.connects > 0 || user.connects > 0
     }
 
     /// Whether any client or user has a quota.
@@ -121,10 +147,10 @@ impl Turnstile {
     /// Why `stranger` may not be here, if it is banned.
     pub(crate) fn ban_of(&self, stranger: Stranger<'_>, now: Now) -> Option<String> {
         let Stranger { client_id, user_name, address } = stranger;
-        if !self.has_bans.load(Ordering::Relaxed) {
+        if !self.memory.has_bans.load(Ordering::Relaxed) {
             return None;
         }
-        lock(&self.bans).find(client_id, user_name, address, now)
+        lock(&self.memory.bans).find(client_id, user_name, address, now)
     }
 
     /// Counts a CONNECT of `stranger`, which may have been the one too many: then the next is banned.
@@ -137,14 +163,14 @@ impl Turnstile {
         }
         let Flapping { client_connects, address_connects, window_ms, .. } = self.flapping;
         if client_connects > 0 && !client_id.is_empty() {
-            let count = lock(&self.clients).entry(client_id, now).connects.one_more(window_ms, now);
+            let count = lock(&self.memory.clients).entry(client_id, now).connects.one_more(window_ms, now);
             if count == client_connects {
                 self.ban_flapping(&Banned::Client(client_id.to_owned()), count, now);
             }
         }
         if let Some(address) = address.filter(|_| address_connects > 0) {
             let address = address.to_canonical();
-            let count = lock(&self.addresses).entry(address, now).connects.one_more(window_ms, now);
+            let count = lock(&self.memory.addresses).entry(address, now).connects.one_more(window_ms, now);
             if count == address_connects {
                 let bits = if address.is_ipv4() { 32 } else { 128 };
                 self.ban_flapping(&Banned::Address(Network::Prefix { address, bits }), count, now);
@@ -159,9 +185,25 @@ impl Turnstile {
         listener: Option<&Arc<Quota>>,
         now: Now,
     ) -> Option<Box<Meter>> {
-        let own = Quota::new(Rates { connects: 0, ..self.quotas.client }).map(Arc::new);
-        let quotas = [own, self.user_quota(user_name, now), listener.cloned()];
-        Meter::new(quotas.into_iter().flatten().collect())
+        let user = self.user_quota(user_name, now);
+        Meter { own: self.own_quota(), user, listener: listener.cloned() }.boxed()
+    }
+
+    /// What a connection draws on that had `meter` before the quotas changed.
+    pub(crate) fn renewed_meter(
+        &self,
+        meter: Option<Box<Meter>>,
+        user_name: Option<&str>,
+        now: Now,
+    ) -> Option<Box<Meter>> {
+        let Meter { user, listener, .. } = meter.map(|meter| *meter).unwrap_or_default();
+        let user = user.or_else(|| self.user_quota(user_name, now));
+        Meter { own: self.own_quota(), user, listener }.boxed()
+    }
+
+    /// What a connection may do itself.
+    fn own_quota(&self) -> Option<Arc<Quota>> {
+        Quota::new(Rates { connects: 0, ..self.quotas.client }).map(Arc::new)
     }
 
     pub(crate) fn ban(&self, ban: Ban, now: Now) -> Result<(), TooManyBans> {
@@ -169,9 +211,9 @@ impl Turnstile {
             Banned::Address(network) => Banned::Address(network.canonical()),
             who => who,
         };
-        let mut bans = lock(&self.bans);
+        let mut bans = lock(&self.memory.bans);
         bans.add(Ban { who, ..ban }, now)?;
-        self.has_bans.store(true, Ordering::Relaxed);
+        self.memory.has_bans.store(true, Ordering::Relaxed);
         Ok(())
     }
 
@@ -180,14 +222,14 @@ impl Turnstile {
             Banned::Address(network) => &Banned::Address(network.canonical()),
             who => who,
         };
-        let mut bans = lock(&self.bans);
+        let mut bans = lock(&self.memory.bans);
         let was_banned = bans.remove(who, now);
-        self.has_bans.store(!bans.is_empty(), Ordering::Relaxed);
+        self.memory.has_bans.store(!bans.is_empty(), Ordering::Relaxed);
         was_banned
     }
 
     pub(crate) fn bans(&self, now: Now) -> Vec<Ban> {
-        lock(&self.bans).list(now)
+        lock(&self.memory.bans).list(now)
     }
 
     fn ban_flapping(&self, who: &Banned, count: u32, now: Now) {
@@ -209,7 +251,7 @@ impl Turnstile {
         if connects == 0 || client_id.is_empty() {
             return None;
         }
-        let mut clients = lock(&self.clients);
+        let mut clients = lock(&self.memory.clients);
         let quota = &mut clients.entry(client_id, now).quota;
         if quota.is_none() {
             *quota = Quota::new(Rates { connects, ..Rates::default() }).map(Arc::new);
@@ -219,7 +261,7 @@ impl Turnstile {
 
     fn user_quota(&self, user_name: Option<&str>, now: Now) -> Option<Arc<Quota>> {
         let user_name = user_name.filter(|_| !self.quotas.user.is_unlimited())?;
-        let mut users = lock(&self.users);
+        let mut users = lock(&self.memory.users);
         if let Some(quota) = users.quotas.get(user_name) {
             return Some(Arc::clone(quota));
         }
@@ -314,7 +356,7 @@ mod tests {
         for number in 0..10_000 {
             turnstile.meter(Some(&number.to_string()), None, at(0));
         }
-        assert!(lock(&turnstile.users).quotas.len() <= USERS_KEPT);
+        assert!(lock(&turnstile.memory.users).quotas.len() <= USERS_KEPT);
         kept.unwrap().charge(Kind::Messages, 1, at(0));
         assert!(turnstile.meter(Some("kept"), None, at(0)).unwrap().is_over(Kind::Messages, at(0)));
     }

@@ -19,7 +19,8 @@ pub(crate) enum Kind {
 /// The buckets of one client, user or listener, shared by all who draw on them.
 #[derive(Debug)]
 pub(crate) struct Quota {
-    rates: Rates,
+    /// By kind: how many a second, 0 for any number.
+    rates: [AtomicU64; 4],
     /// By kind: when the bucket would be full again, in nanoseconds.
     full_at_ns: [AtomicU64; 4],
 }
@@ -27,7 +28,19 @@ pub(crate) struct Quota {
 impl Quota {
     /// Full buckets, unless nothing is limited.
     pub(crate) fn new(rates: Rates) -> Option<Self> {
-        (!rates.is_unlimited()).then(|| Self { rates, full_at_ns: Default::default() })
+        (!rates.is_unlimited()).then(|| {
+            let quota = Self { rates: Default::default(), full_at_ns: Default::default() };
+            quota.set_rates(rates);
+            quota
+        })
+    }
+
+    /// Allows so much in a second from now on, to all who draw on it.
+    pub(crate) fn set_rates(&self, rates: Rates) {
+        let Rates { messages, bytes, connects, subscribes } = rates;
+        for (rate, new) in self.rates.iter().zip([messages, bytes, connects, subscribes]) {
+            rate.store(new, Ordering::Relaxed);
+        }
     }
 
     /// Whether nothing more of `kind` may come now.
@@ -62,37 +75,42 @@ impl Quota {
     }
 
     fn rate(&self, kind: Kind) -> u64 {
-        match kind {
-            Kind::Messages => self.rates.messages,
-            Kind::Bytes => self.rates.bytes,
-            Kind::Connects => self.rates.connects,
-            Kind::Subscribes => self.rates.subscribes,
-        }
+        self.rates[kind as usize].load(Ordering::Relaxed)
     }
 }
 
 /// All quotas that a connection draws on: its own, its user's, its listener's.
-#[derive(Debug)]
-pub(crate) struct Meter(Vec<Arc<Quota>>);
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    pub(super) own: Option<Arc<Quota>>,
+    pub(super) user: Option<Arc<Quota>>,
+    pub(super) listener: Option<Arc<Quota>>,
+}
 
 impl Meter {
-    pub(super) fn new(quotas: Vec<Arc<Quota>>) -> Option<Box<Self>> {
-        (!quotas.is_empty()).then(|| Box::new(Self(quotas)))
+    /// None where nothing is limited.
+    pub(super) fn boxed(self) -> Option<Box<Self>> {
+        let is_limited = self.quotas().next().is_some();
+        is_limited.then(|| Box::new(self))
     }
 
     /// Whether one of them has no room for `kind`.
     pub(crate) fn is_over(&self, kind: Kind, now: Now) -> bool {
-        self.0.iter().any(|quota| quota.is_over(kind, now))
+        self.quotas().any(|quota| quota.is_over(kind, now))
     }
 
     pub(crate) fn charge(&self, kind: Kind, count: u64, now: Now) {
-        self.0.iter().for_each(|quota| quota.charge(kind, count, now));
+        self.quotas().for_each(|quota| quota.charge(kind, count, now));
     }
 
     /// When all of them have room again for what a client sends, if they have not now.
     pub(crate) fn room_at(&self, now: Now) -> Option<Now> {
         let kinds = [Kind::Messages, Kind::Bytes, Kind::Subscribes];
-        self.0.iter().flat_map(|quota| kinds.map(|kind| quota.room_at(kind, now))).flatten().max()
+        self.quotas().flat_map(|quota| kinds.map(|kind| quota.room_at(kind, now))).flatten().max()
+    }
+
+    fn quotas(&self) -> impl Iterator<Item = &Quota> {
+        [&self.own, &self.user, &self.listener].into_iter().filter_map(Option::as_deref)
     }
 }
 
@@ -164,10 +182,10 @@ mod tests {
 
     #[test]
     fn a_meter_waits_for_the_last_of_its_quotas() {
-        let quotas = vec![Arc::new(quota(10, 0)), Arc::new(quota(1, 0))];
-        let meter = Meter::new(quotas).unwrap();
+        let [own, user] = [10, 1].map(|messages| Some(Arc::new(quota(messages, 0))));
+        let meter = Meter { own, user, listener: None }.boxed().unwrap();
         meter.charge(Kind::Messages, 3, at(0));
         assert_eq!(meter.room_at(at(0)), Some(at(3000)));
-        assert!(Meter::new(Vec::new()).is_none());
+        assert!(Meter::default().boxed().is_none());
     }
 }

@@ -1,25 +1,26 @@
 //! Who is let in, how fast, and to which worker.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use mio::{Interest, Registry, Token};
 use rustix::io::Errno;
 use siskin_core::{Cause, Now};
 use siskin_proto::Reason;
 
-use super::{LISTENERS, Neighbours};
+use super::LISTENERS;
 use crate::config::Excess;
 use crate::report;
 use crate::throttle::Throttle;
-use crate::transport::{Arrival, ListeningSocket, Peer, Socket};
+use crate::transport::{Arrival, Bound, Door, ListeningSocket, Peer, Socket};
 use crate::turnstile::Kind;
 
 /// The listeners. The first worker has it: with one worker, nothing of a connection crosses threads.
 pub(crate) struct Acceptor {
-    listeners: Vec<ListeningSocket>,
-    /// Which of them may have somebody waiting.
-    waiting: Vec<bool>,
+    listeners: Vec<Attended>,
+    /// The event of the next socket.
+    next_token: usize,
     connections_max: u32,
     rate: Rate,
     paused_until: Option<Now>,
@@ -27,6 +28,16 @@ pub(crate) struct Acceptor {
     room_at: Option<Now>,
     full: Throttle,
     failing: Throttle,
+}
+
+/// A listening socket.
+struct Attended {
+    socket: ListeningSocket,
+    /// The terms on which those are let in who come now.
+    door: Arc<Door>,
+    token: Token,
+    /// Whether somebody may be waiting at it.
+    is_waiting: bool,
 }
 
 /// What came of asking for one more connection.
@@ -43,16 +54,16 @@ pub(super) enum Accepted {
 
 impl Acceptor {
     pub(crate) fn new(
-        mut listeners: Vec<ListeningSocket>,
+        bound: Vec<Bound>,
         registry: &Registry,
         connections_max: u32,
         rate_max: u32,
     ) -> io::Result<Self> {
-        for (listener, token) in listeners.iter_mut().zip(LISTENERS.0..) {
-            registry.register(listener.source(), Token(token), Interest::READABLE)?;
-        }
+        let attended = bound.into_iter().zip(LISTENERS.0..);
+        let attended = attended.map(|(bound, token)| Attended::new(bound, Token(token), registry));
+        let listeners = attended.collect::<Result<Vec<_>, _>>()?;
         Ok(Self {
-            waiting: vec![false; listeners.len()],
+            next_token: LISTENERS.0 + listeners.len(),
             listeners,
             connections_max,
             rate: Rate { per_s: rate_max.into(), next_us: 0 },
@@ -70,23 +81,57 @@ impl Acceptor {
         self.paused_until = None;
     }
 
+    /// Listens on the sockets of `doors`, on their terms, and on no others; `opened` are new.
+    pub(super) fn attend(&mut self, doors: &[Arc<Door>], opened: Vec<Bound>, registry: &Registry) {
+        for bound in opened {
+            let listener = bound.door.bound_listener();
+            match Attended::new(bound, Token(self.next_token), registry) {
+                Ok(attended) => self.listeners.push(attended),
+                Err(error) => tracing::error!("nobody is let in by {listener}: {error}"),
+            }
+            self.next_token += 1;
+        }
+        self.retain(registry, |attended| {
+            let door = doors.iter().find(|door| door.has_socket_of(&attended.door));
+            door.inspect(|door| attended.door = Arc::clone(door)).is_some()
+        });
+    }
+
+    /// Listens no more on the sockets of `doors`.
+    pub(super) fn close(&mut self, doors: &[Arc<Door>], registry: &Registry) {
+        self.retain(registry, |attended| !doors.iter().any(|door| door.has_socket_of(&attended.door)));
+    }
+
+    /// Closes all but those that stay. Who waits at a socket that is closed is turned away by the system.
+    fn retain(&mut self, registry: &Registry, stays: impl Fn(&mut Attended) -> bool) {
+        self.listeners.retain_mut(|attended| {
+            let stays = stays(attended);
+            if !stays {
+                // It is closed in any case.
+                let _ = registry.deregister(attended.socket.source());
+            }
+            stays
+        });
+        self.room_at = None;
+    }
+
     /// Somebody waits at the listener of `token`.
     pub(super) fn knock(&mut self, token: Token) {
-        if let Some(waiting) = self.waiting.get_mut(token.0 - LISTENERS.0) {
-            *waiting = true;
+        if let Some(listener) = self.listeners.iter_mut().find(|listener| listener.token == token) {
+            listener.is_waiting = true;
             self.room_at = None;
         }
     }
 
     /// When to accept again: now if somebody waits, later after a pause.
     pub(super) fn next_deadline(&self, now: Now) -> Option<Now> {
-        let waiting = self.waiting.iter().any(|waiting| *waiting);
+        let waiting = self.listeners.iter().any(|listener| listener.is_waiting);
         let next = waiting.then(|| self.paused_until.or(self.room_at).unwrap_or(now));
         next.into_iter().chain(self.full.next()).min()
     }
 
     /// Lets one more in.
-    pub(super) fn accept(&mut self, now: Now, neighbours: &Neighbours) -> Accepted {
+    pub(super) fn accept(&mut self, now: Now, excess: Excess, loads: &[AtomicU32]) -> Accepted {
         if let Some(count) = self.full.owed(now) {
             report::more_turned_away(count);
         }
@@ -94,13 +139,13 @@ impl Acceptor {
             return Accepted::Nobody;
         }
         self.paused_until = None;
-        let Some(at) = self.next_waiting(now, neighbours) else { return Accepted::Nobody };
+        let Some(at) = self.next_waiting(now, excess) else { return Accepted::Nobody };
         if let Err(until) = self.rate.admit(now) {
             self.paused_until = Some(until);
             return Accepted::Nobody;
         }
-        match self.listeners[at].accept() {
-            Ok((socket, peer)) => self.admit(at, socket, peer, now, neighbours),
+        match self.listeners[at].socket.accept() {
+            Ok((socket, peer)) => self.admit(at, (socket, peer), now, loads),
             Err(error) => {
                 self.rate.give_back();
                 self.fail(at, &error, now)
@@ -109,14 +154,15 @@ impl Acceptor {
     }
 
     /// A listener at which somebody waits, and that has room.
-    fn next_waiting(&mut self, now: Now, neighbours: &Neighbours) -> Option<usize> {
-        let delays = neighbours.turnstile.excess() == Excess::Delay;
-        let room_at = |at: usize| match &neighbours.doors[at].quota {
+    fn next_waiting(&mut self, now: Now, excess: Excess) -> Option<usize> {
+        let delays = excess == Excess::Delay;
+        let room_at = |listener: &Attended| match &listener.door.quota {
             Some(quota) if delays => quota.room_at(Kind::Connects, now),
             _ => None,
         };
-        let waiting = self.waiting.iter().enumerate().filter(|(_, waiting)| **waiting);
-        let (at, room_at) = waiting.map(|(at, _)| (at, room_at(at))).min_by_key(|(_, room_at)| *room_at)?;
+        let waiting = self.listeners.iter().enumerate().filter(|(_, listener)| listener.is_waiting);
+        let waiting = waiting.map(|(at, listener)| (at, room_at(listener)));
+        let (at, room_at) = waiting.min_by_key(|(_, room_at)| *room_at)?;
         self.room_at = room_at;
         room_at.is_none().then_some(at)
     }
@@ -124,14 +170,12 @@ impl Acceptor {
     fn admit(
         &mut self,
         at: usize,
-        socket: Socket,
-        peer: Peer,
+        (socket, peer): (Socket, Peer),
         now: Now,
-        neighbours: &Neighbours,
+        loads: &[AtomicU32],
     ) -> Accepted {
-        let loads = neighbours.loads.iter().map(|load| load.load(Ordering::Relaxed));
-        let open: u32 = loads.clone().sum();
-        let door = &neighbours.doors[at];
+        let open: u32 = loads.iter().map(|load| load.load(Ordering::Relaxed)).sum();
+        let door = &self.listeners[at].door;
         if let Some(quota) = &door.quota {
             // Where excess waits, it waits before it is accepted.
             if quota.is_over(Kind::Connects, now) {
@@ -156,14 +200,15 @@ impl Acceptor {
                 return Accepted::Closed;
             }
         };
-        let worker = loads.zip(0..).min().map_or(0, |(_, worker)| worker);
-        neighbours.loads[usize::from(worker)].fetch_add(1, Ordering::Relaxed);
-        Accepted::Connection(Arrival { transport, peer, door: at as u16 }, worker)
+        let by_load = loads.iter().map(|load| load.load(Ordering::Relaxed)).zip(0..);
+        let worker = by_load.min().map_or(0, |(_, worker)| worker);
+        loads[usize::from(worker)].fetch_add(1, Ordering::Relaxed);
+        Accepted::Connection(Arrival { transport, peer, door: Arc::clone(door) }, worker)
     }
 
     fn fail(&mut self, at: usize, error: &io::Error, now: Now) -> Accepted {
         if error.kind() == io::ErrorKind::WouldBlock {
-            self.waiting[at] = false;
+            self.listeners[at].is_waiting = false;
             return Accepted::Closed;
         }
         // Out of files or memory: whoever waits goes on waiting until somebody has left.
@@ -180,6 +225,14 @@ impl Acceptor {
         // Everything else is the trouble of the one who was about to come in.
         tracing::debug!("a connection ended before it was accepted: {error}");
         Accepted::Closed
+    }
+}
+
+impl Attended {
+    fn new(bound: Bound, token: Token, registry: &Registry) -> io::Result<Self> {
+        let Bound { door, mut socket } = bound;
+        registry.register(socket.source(), token, Interest::READABLE)?;
+        Ok(Self { socket, door, token, is_waiting: false })
     }
 }
 

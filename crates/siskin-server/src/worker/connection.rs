@@ -1,17 +1,20 @@
 //! One transport and where it stands.
 
+use std::sync::Arc;
+
 use siskin_auth::{Conversation, Pending};
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
-use crate::transport::{Arrival, Peer, Transport};
+use crate::access::Gate;
+use crate::transport::{Arrival, Door, Peer, Transport};
 
 /// A transport of this worker. An idle one holds no memory besides this struct.
 pub(super) struct Connection {
     pub(super) transport: Transport,
     pub(super) peer: Peer,
     /// The listener it came through.
-    pub(super) door: u16,
+    pub(super) door: Arc<Door>,
     pub(super) phase: Phase,
     /// The beginning of a frame whose end has not come yet.
     pub(super) partial: Vec<u8>,
@@ -60,7 +63,7 @@ pub(super) struct Identifying {
     /// The CONNECT without its password, and what came behind it.
     pub(super) bytes: Vec<u8>,
     /// What it is to answer, if it was asked; then it is read.
-    pub(super) asked: Option<Conversation>,
+    pub(super) asked: Option<(Arc<Gate>, Conversation)>,
     /// What is given up if the client does not wait.
     pub(super) pending: Option<Pending>,
 }

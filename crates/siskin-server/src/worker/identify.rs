@@ -34,7 +34,7 @@ impl Worker {
             return self.let_in(index, admitted, &[], None);
         };
         let connection = &self.connections[index as usize];
-        let listener = &self.neighbours.doors[usize::from(connection.door)].listener;
+        let listener = &connection.door.listener;
         self.has_secret |= connect.password.is_some();
         let bytes = [&without_password(&connect), rest].concat();
         let Ok(FrameStatus::Complete(first)) = frame(&bytes, u32::MAX) else { return None };
@@ -43,7 +43,7 @@ impl Worker {
             return self.let_in(index, first, &bytes, Some(Ticket::anonymous()));
         }
         let request = Gate::request(&connect, listener, &connection.transport, connection.peer, is_named);
-        match self.neighbours.gate.chain().at_once(&request) {
+        match self.in_force.gate.chain().at_once(&request) {
             Some(Verdict::Allowed(identity)) => {
                 return self.let_in(index, first, &bytes, Some(Ticket::of(*identity, None)));
             }
@@ -61,18 +61,19 @@ impl Worker {
 
     fn wait_for_verdict(&mut self, index: u32, request: siskin_auth::Request, bytes: Vec<u8>) {
         let serial = self.connections[index as usize].serial;
-        let done = self.teller(index, serial);
-        let pending = self.neighbours.gate.chain().authenticate(request, done);
+        let gate = Arc::clone(&self.in_force.gate);
+        let done = self.teller(index, serial, &gate);
+        let pending = gate.chain().authenticate(request, done);
         let waiting = Identifying { bytes, asked: None, pending: Some(pending) };
         self.connections[index as usize].phase = Phase::Identifying(Box::new(waiting));
     }
 
     /// What a connection has waited for, if it still does.
-    pub(super) fn take_verdict(&mut self, index: u32, serial: u32, verdict: Verdict) {
+    pub(super) fn take_verdict(&mut self, (index, serial): (u32, u32), verdict: Verdict, gate: Arc<Gate>) {
         let connection = self.connections.get_mut(index as usize).filter(|c| c.serial == serial);
         let Some(connection) = connection else { return };
         if let Phase::Open(key) = connection.phase {
-            return self.take_renewal(key, index, verdict);
+            return self.take_renewal(key, index, verdict, gate);
         }
         if !matches!(connection.phase, Phase::Identifying(_)) {
             return;
@@ -89,7 +90,7 @@ impl Worker {
             }
             Verdict::Refused(refused) => self.turn_back_whole(index, &bytes, &refused.into()),
             Verdict::Challenge { data, conversation } => {
-                waiting.asked = Some(conversation);
+                waiting.asked = Some((gate, conversation));
                 self.ask(index, waiting, bytes, &data);
             }
         }
@@ -126,7 +127,7 @@ impl Worker {
         let connection = &mut self.connections[index as usize];
         let serial = connection.serial;
         let Phase::Identifying(waiting) = &mut connection.phase else { return };
-        let Some((conversation, connect)) = waiting.asked.take().zip(first_of(&waiting.bytes)) else {
+        let Some(((gate, conversation), connect)) = waiting.asked.take().zip(first_of(&waiting.bytes)) else {
             return self.forget(index);
         };
         let data = match decode(answer, Version::V5) {
@@ -146,17 +147,19 @@ impl Worker {
                 return self.turn_back_whole(index, &bytes, &refused);
             }
         };
-        let done = self.teller(index, serial);
-        let pending = self.neighbours.gate.chain().proceed(conversation, data, done);
+        let done = self.teller(index, serial, &gate);
+        let pending = gate.chain().proceed(conversation, data, done);
         if let Phase::Identifying(waiting) = &mut self.connections[index as usize].phase {
             waiting.pending = Some(pending);
         }
     }
 
     /// Has a verdict come by mail.
-    fn teller(&self, index: u32, serial: u32) -> impl FnOnce(Verdict) + Send + 'static {
+    fn teller(&self, index: u32, serial: u32, gate: &Arc<Gate>) -> impl FnOnce(Verdict) + Send + use<> {
         let (neighbours, worker) = (Arc::clone(&self.neighbours), usize::from(self.index));
-        move |verdict| neighbours.mailboxes[worker].post(Letter::Verdict { index, serial, verdict })
+        // With it the chain lives until it has answered, even if another is in force by then.
+        let gate = Arc::clone(gate);
+        move |verdict| neighbours.mailboxes[worker].post(Letter::Verdict { index, serial, verdict, gate })
     }
 
     /// Goes on with those who prove once more who they are. [MQTT5 4.12.1]
@@ -168,19 +171,18 @@ impl Worker {
             if connection.session() != Some(key) {
                 continue;
             }
-            let done = self.teller(index, connection.serial);
-            let chain = self.neighbours.gate.chain();
+            let (serial, gate) = (connection.serial, &self.in_force.gate);
             if is_first {
-                let listener = &self.neighbours.doors[usize::from(connection.door)].listener;
+                let listener = &connection.door.listener;
                 let request = Gate::renewal(client_id, method, data, listener, connection.peer);
-                chain.authenticate(request, done);
-            } else if let Some(conversation) = self.renewals.remove(&index) {
-                chain.proceed(conversation, data, done);
+                gate.chain().authenticate(request, self.teller(index, serial, gate));
+            } else if let Some((gate, conversation)) = self.renewals.remove(&index) {
+                gate.chain().proceed(conversation, data, self.teller(index, serial, &gate));
             }
         }
     }
 
-    fn take_renewal(&mut self, key: SessionKey, index: u32, verdict: Verdict) {
+    fn take_renewal(&mut self, key: SessionKey, index: u32, verdict: Verdict, gate: Arc<Gate>) {
         match verdict {
             Verdict::Allowed(identity) => {
                 let expires_at = identity.expires_at;
@@ -194,7 +196,7 @@ impl Worker {
             }
             Verdict::Refused(_) => self.core.disconnect(key, Cause::NotProved, self.now),
             Verdict::Challenge { data, conversation } => {
-                self.renewals.insert(index, conversation);
+                self.renewals.insert(index, (gate, conversation));
                 self.core.ask(key, &data, self.now);
             }
         }
@@ -237,7 +239,7 @@ impl Worker {
             return None;
         }
         let connection = &self.connections[index as usize];
-        let listener = &self.neighbours.doors[usize::from(connection.door)].listener;
+        let listener = &connection.door.listener;
         let caller = Caller {
             connection: index,
             origin: connection.peer.into(),

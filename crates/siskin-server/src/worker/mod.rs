@@ -38,14 +38,14 @@ pub(crate) use accept::Acceptor;
 use crate::access::{Gate, Ticket};
 use crate::budget::{Latest, Surveying};
 use crate::clock::Clock;
-use crate::config::TransportLimits;
+use crate::in_force::InForce;
 use crate::mailbox::{Ask, Letter, Mailbox};
 use crate::memory;
 use crate::pulse::Pulse;
 use crate::report;
 use crate::throttle::Throttle;
-use crate::transport::{Arrival, Door, READ_BYTES, Scratch};
-use crate::turnstile::{Meter, Turnstile};
+use crate::transport::{Arrival, Bound, READ_BYTES, Scratch};
+use crate::turnstile::Meter;
 use accept::Accepted;
 use connection::{Connection, Phase};
 use deadlines::{Deadline, Deadlines};
@@ -61,12 +61,6 @@ pub(crate) struct Neighbours {
     pub(crate) loads: Vec<AtomicU32>,
     /// How busy each is.
     pub(crate) pulses: Vec<Pulse>,
-    /// The listeners' terms.
-    pub(crate) doors: Vec<Door>,
-    /// Who may come at all, and how much they may do.
-    pub(crate) turnstile: Turnstile,
-    /// Who is let in.
-    pub(crate) gate: Gate,
     /// What the process holds in memory, as it was found last.
     pub(crate) memory: Latest,
 }
@@ -93,6 +87,7 @@ pub(crate) struct Worker {
     core: siskin_core::Worker,
     poll: Poll,
     neighbours: Arc<Neighbours>,
+    in_force: Arc<InForce>,
     clock: Clock,
     /// The time of this turn.
     now: Now,
@@ -129,7 +124,7 @@ pub(crate) struct Worker {
     /// Those that are let in for a certain time.
     to_expire: Expiries,
     /// What those were asked who prove once more who they are.
-    renewals: HashMap<u32, Conversation>,
+    renewals: HashMap<u32, (Arc<Gate>, Conversation)>,
     /// Whether what was read last has a password in it.
     has_secret: bool,
     turned_away: Throttle,
@@ -152,10 +147,11 @@ impl Worker {
         poll: Poll,
         neighbours: Arc<Neighbours>,
         clock: Clock,
-        limits: TransportLimits,
+        in_force: Arc<InForce>,
         acceptor: Option<Acceptor>,
     ) -> Self {
         let core_limits = core.shared().limits();
+        let limits = in_force.limits;
         Self {
             packet_size_max: core_limits.packet_size_max,
             answers_bytes_max: core_limits.out_buffer_bytes_max.try_into().unwrap_or(u32::MAX),
@@ -163,6 +159,7 @@ impl Worker {
             core,
             poll,
             neighbours,
+            in_force,
             clock,
             now: clock.now(),
             acceptor,
@@ -292,9 +289,18 @@ impl Worker {
                         self.settle_layers(index);
                     }
                 }
-                Letter::Verdict { index, serial, verdict } => self.take_verdict(index, serial, verdict),
+                Letter::Verdict { index, serial, verdict, gate } => {
+                    self.take_verdict((index, serial), verdict, gate);
+                }
                 Letter::NewRules => self.core.renew_permissions(),
-                Letter::NewLimits(limits) => self.renew_limits(limits),
+                Letter::InForce(in_force, opened) => self.go_by(in_force, opened),
+                Letter::CloseDoors(doors, done) => {
+                    if let Some(acceptor) = &mut self.acceptor {
+                        acceptor.close(&doors, self.poll.registry());
+                    }
+                    // Whoever waits for it may have stopped waiting.
+                    let _ = done.send(());
+                }
                 Letter::Mail(mail) => self.core.receive(mail, self.now),
                 Letter::Ask(ask) => self.asks.push_back(ask),
                 Letter::Survey(surveying) => self.surveys.push_back(surveying),
@@ -314,8 +320,11 @@ impl Worker {
         self.letters = letters;
     }
 
-    /// Goes by limits that have changed. What began under the old ones is not ended by it.
-    fn renew_limits(&mut self, limits: TransportLimits) {
+    /// Goes by what is in force now. What began before is not ended by it.
+    fn go_by(&mut self, in_force: Arc<InForce>, opened: Vec<Bound>) {
+        let limits = in_force.limits;
+        let before = std::mem::replace(&mut self.in_force, in_force);
+        self.renew_meters(&before.turnstile);
         self.core.renew_limits(self.now);
         let core_limits = self.core.shared().limits();
         self.packet_size_max = core_limits.packet_size_max;
@@ -324,6 +333,7 @@ impl Worker {
         self.to_close.set_time(limits.close_timeout_ms, self.now);
         if let Some(acceptor) = &mut self.acceptor {
             acceptor.set_limits(limits.connections_max, limits.connect_rate_max);
+            acceptor.attend(&self.in_force.doors, opened, self.poll.registry());
         }
     }
 
@@ -340,7 +350,7 @@ impl Worker {
     fn accept(&mut self) {
         let Some(mut acceptor) = self.acceptor.take() else { return };
         for _ in 0..ACCEPTS_PER_TURN {
-            match acceptor.accept(self.now, &self.neighbours) {
+            match acceptor.accept(self.now, self.in_force.turnstile.excess(), &self.neighbours.loads) {
                 Accepted::Full(peer) => {
                     let why = Cause::TooManyConnections.to_string();
                     self.core.turned_away(peer.into(), None, &why, self.now);
@@ -365,7 +375,7 @@ impl Worker {
         let registered = self.poll.registry().register(&mut arrival.transport, token, Interest::READABLE);
         if self.is_stopping || registered.is_err() {
             self.neighbours.loads[usize::from(self.index)].fetch_sub(1, Ordering::Relaxed);
-            self.neighbours.doors[usize::from(arrival.door)].leave();
+            arrival.door.leave();
             return None;
         }
         self.serial = self.serial.wrapping_add(1);
@@ -439,7 +449,7 @@ impl Worker {
             self.to_expire.remove(index);
             self.renewals.remove(&index);
             self.user_names.remove(&index);
-            self.neighbours.doors[usize::from(connection.door)].leave();
+            connection.door.leave();
             load.fetch_sub(1, Ordering::Relaxed);
         }
         for Leaving { index, worker, bytes, ticket } in self.leaving.drain(..) {
@@ -448,7 +458,7 @@ impl Worker {
             let target = usize::from(worker);
             // Without this the old poll would go on reporting a socket that lives on elsewhere.
             if self.poll.registry().deregister(&mut transport).is_err() {
-                self.neighbours.doors[usize::from(door)].leave();
+                door.leave();
                 continue;
             }
             self.neighbours.loads[target].fetch_add(1, Ordering::Relaxed);

@@ -247,7 +247,7 @@ impl Worker {
     /// The first frame, with all that came after it. None if the connection does not go on here.
     fn connect(&mut self, index: u32, frame: Frame<'_>, bytes: &[u8]) -> Option<SessionKey> {
         let connection = &self.connections[index as usize];
-        let door = &self.neighbours.doors[usize::from(connection.door)].listener;
+        let door = &connection.door.listener;
         let named;
         let (admitted, is_named) = match admit(frame, door, &connection.transport) {
             Admission::AsItIs => (frame, false),
@@ -271,8 +271,8 @@ impl Worker {
         if !self.pass_turnstile(index, admitted, bytes) {
             return None;
         }
-        let door = &self.neighbours.doors[usize::from(self.connections[index as usize].door)].listener;
-        if self.neighbours.gate.is_open(door) {
+        let door = &self.connections[index as usize].door.listener;
+        if self.in_force.gate.is_open(door) {
             self.let_in(index, admitted, bytes, None)
         } else {
             self.identify(index, admitted, is_named, &bytes[frame.len..])

@@ -10,7 +10,7 @@ use super::connection::Phase;
 use super::terms::refusal;
 use crate::config::{Banned, Excess, Network};
 use crate::transport::Peer;
-use crate::turnstile::{Closed, Kind, Meter, Stranger};
+use crate::turnstile::{Closed, Kind, Meter, Stranger, Turnstile};
 
 /// A connection that is not read before a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,15 +23,15 @@ pub(super) struct Throttled {
 impl Worker {
     /// Whether the CONNECT `frame` may be handled. If not, it is answered, or waits with all `bytes` behind it.
     pub(super) fn pass_turnstile(&mut self, index: u32, frame: Frame<'_>, bytes: &[u8]) -> bool {
-        if !self.neighbours.turnstile.is_watched() {
+        if !self.in_force.turnstile.is_watched() {
             return true;
         }
         // The core says what is wrong with it.
         let Ok(connect) = decode_connect(frame) else { return true };
         let peer = self.connections[index as usize].peer;
-        let (reason, cause) = match self.neighbours.turnstile.look(stranger(&connect, peer), self.now) {
+        let (reason, cause) = match self.in_force.turnstile.look(stranger(&connect, peer), self.now) {
             Ok(()) => return true,
-            Err(Closed::OverQuota(room_at)) if self.neighbours.turnstile.excess() == Excess::Delay => {
+            Err(Closed::OverQuota(room_at)) if self.in_force.turnstile.excess() == Excess::Delay => {
                 self.connections[index as usize].partial = bytes.to_vec();
                 self.throttle(index, room_at);
                 return false;
@@ -50,7 +50,7 @@ impl Worker {
     pub(super) fn pass_bans(&mut self, index: u32, connect: &Connect<'_>, user_name: Option<&str>) -> bool {
         let peer = self.connections[index as usize].peer;
         let named = Stranger { user_name: user_name.or(connect.user_name), ..stranger(connect, peer) };
-        let Some(why) = self.neighbours.turnstile.ban_of(named, self.now) else { return true };
+        let Some(why) = self.in_force.turnstile.ban_of(named, self.now) else { return true };
         self.keep_out(index, connect, Reason::Banned, &why);
         false
     }
@@ -90,9 +90,9 @@ impl Worker {
 
     /// Counts the CONNECT `frame`, which the core has accepted or refused, and gives the connection its meter.
     pub(super) fn settle_turnstile(&mut self, index: u32, frame: Frame<'_>, taken_over: Option<u32>) {
-        let turnstile = &self.neighbours.turnstile;
+        let turnstile = &self.in_force.turnstile;
         let connection = &self.connections[index as usize];
-        let quota = self.neighbours.doors[usize::from(connection.door)].quota.as_ref();
+        let quota = connection.door.quota.as_ref();
         if !turnstile.has_quotas() && quota.is_none() && !turnstile.is_watched() && taken_over.is_none() {
             return;
         }
@@ -115,9 +115,28 @@ impl Worker {
 
     /// Counts a CONNECT that was refused before the core saw it.
     pub(super) fn count_turned_back(&self, index: u32, connect: &Connect<'_>) {
-        if self.neighbours.turnstile.is_watched() {
+        if self.in_force.turnstile.is_watched() {
             let peer = self.connections[index as usize].peer;
-            self.neighbours.turnstile.count(stranger(connect, peer), self.now);
+            self.in_force.turnstile.count(stranger(connect, peer), self.now);
+        }
+    }
+
+    /// Has the connections that are there go by quotas that have changed since `before`.
+    pub(super) fn renew_meters(&mut self, before: &Turnstile) {
+        let turnstile = &self.in_force.turnstile;
+        if turnstile.has_quotas_of(before) {
+            return;
+        }
+        for (index, connection) in &self.connections {
+            if !matches!(connection.phase, Phase::Open(_)) {
+                continue;
+            }
+            if self.meters.len() <= index {
+                self.meters.resize_with(index + 1, || None);
+            }
+            let user_name = self.user_names.get(&(index as u32)).map(|name| &**name);
+            let meter = self.meters[index].take();
+            self.meters[index] = turnstile.renewed_meter(meter, user_name, self.now);
         }
     }
 
@@ -142,7 +161,7 @@ impl Worker {
             kind if kind == PacketKind::Subscribe as u8 => Some((Kind::Subscribes, filters(frame))),
             _ => None,
         };
-        let excess = self.neighbours.turnstile.excess();
+        let excess = self.in_force.turnstile.excess();
         if let Some((kind, count)) = counted {
             let is_over =
                 excess != Excess::Delay && (meter.is_over(kind, now) || meter.is_over(Kind::Bytes, now));
@@ -167,7 +186,7 @@ impl Worker {
     pub(super) fn check_quota(&mut self, index: u32) {
         let Some(connection) = self.connections.get(index as usize) else { return };
         let (Some(meter), Phase::Open(_)) = (self.meter(index), &connection.phase) else { return };
-        if self.neighbours.turnstile.excess() == Excess::Delay
+        if self.in_force.turnstile.excess() == Excess::Delay
             && let Some(room_at) = meter.room_at(self.now)
         {
             self.throttle(index, room_at);

@@ -14,7 +14,7 @@ pub(crate) struct Args {
 }
 
 /// Prints the whole configuration as a file that says the same but for secrets, or what is wrong with it.
-pub(crate) fn run(args: Args) -> ExitCode {
+pub(crate) fn run(args: &Args) -> ExitCode {
     let config = args.source.resolve().and_then(|config| {
         siskin_server::check_files(&config).map_err(|error| format!("{error}\n"))?;
         Admin::check(&config.admin).map_err(|error| format!("{error}\n"))?;

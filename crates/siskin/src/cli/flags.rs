@@ -63,14 +63,14 @@ pub(crate) struct Source {
 
 impl Source {
     /// The configuration that file and flags give, or the text of what is wrong.
-    pub(crate) fn resolve(self) -> Result<Config, String> {
+    pub(crate) fn resolve(&self) -> Result<Config, String> {
         let file = match &self.config {
             Some(path) => read(path)?,
             None => Settings::default(),
         };
         let mut flags = Settings::default();
-        for (setting, value) in self.settings.0 {
-            flags.put(setting, value);
+        for (setting, value) in &self.settings.0 {
+            flags.put(setting, value.clone());
         }
         let level = match (self.quiet, self.verbose) {
             (true, _) => Some("warn"),
@@ -84,16 +84,16 @@ impl Source {
         if let Some(port) = self.port {
             flags.set_port(port);
         }
-        for listen in self.bind {
-            flags.listen(listen);
+        for listen in &self.bind {
+            flags.listen(listen.clone());
         }
         let mut tls_port = self.tls_port;
-        if let (Some(chain), Some(key)) = (self.tls_cert, self.tls_key) {
+        if let (Some(chain), Some(key)) = (self.tls_cert.clone(), self.tls_key.clone()) {
             let client_certificates = match self.tls_ca {
                 Some(_) => ClientCertificates::Required,
                 None => ClientCertificates::Off,
             };
-            let ca = self.tls_ca.into_iter().collect();
+            let ca = self.tls_ca.clone().into_iter().collect();
             let certificates = vec![Certificate { chain, key }];
             flags.set_tls(Tls { certificates, client_certificates, ca, crl: Vec::new() });
             if self.wss_port.is_none() {

@@ -36,7 +36,7 @@ pub(crate) fn run() -> ExitCode {
     });
     match cli.command {
         Command::Serve(args) => serve::run(args),
-        Command::Check(args) => check::run(args),
+        Command::Check(args) => check::run(&args),
         Command::Pub(args) => publish::run(args),
         Command::Sub(args) => subscribe::run(args),
         Command::VerifyDurability(args) => verify_durability::run(&args),

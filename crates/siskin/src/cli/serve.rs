@@ -41,7 +41,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
         }
     };
     let shown = log::start(config.log);
-    match serve(config, shown) {
+    match serve(config, shown, args.source) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
@@ -50,7 +50,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     }
 }
 
-fn serve(config: Config, shown: Shown) -> Result<(), Box<dyn std::error::Error>> {
+fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // Before anybody can connect.
     Admin::check(&config.admin)?;
@@ -58,6 +58,7 @@ fn serve(config: Config, shown: Shown) -> Result<(), Box<dyn std::error::Error>>
         .map_err(|error| format!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"))?;
     let server = Server::start(config)?;
     server.handle().on_log_level(move |level| shown.set(level));
+    server.handle().set_source(Box::new(move || source.resolve()));
     let admin = match Admin::start(server.handle()) {
         Ok(admin) => admin,
         Err(error) => {
@@ -73,13 +74,9 @@ fn serve(config: Config, shown: Shown) -> Result<(), Box<dyn std::error::Error>>
             tracing::info!("stopping on {}", signal_name(signal).unwrap_or("a signal"));
             break;
         }
-        // Scripts for other brokers send it after a change of the configuration: it must not end us.
-        tracing::info!(
-            "SIGHUP: certificates, passwords and rules are read anew; no setting can be changed while the broker runs"
-        );
         manager.reloading();
-        server.reload_tls();
-        server.reload_access();
+        // The log says what came of it.
+        let _ = server.handle().reload();
         manager.ready(&status);
     }
     manager.stopping();

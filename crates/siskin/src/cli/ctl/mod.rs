@@ -66,6 +66,8 @@ enum Command {
     Listeners,
     /// Print the configuration that the broker runs with
     Config(overview::Config),
+    /// Have the broker read its configuration and the files it names anew; nothing changes if anything is wrong
+    Reload,
     /// Print what there is and what was done
     Stats,
     /// Say whether the broker does its work; status 1 if it does not
@@ -111,6 +113,7 @@ fn ask(args: &Args, out: &mut dyn io::Write) -> Result<(), Failure> {
         Command::LogLevel(level) => level.run(&api, &mut view),
         Command::Listeners => overview::listeners(&api, &mut view),
         Command::Config(config) => config.run(&api, &mut view),
+        Command::Reload => overview::reload(&api, &mut view),
         Command::Stats => overview::stats(&api, &mut view),
         Command::Health => overview::health(&api, &mut view),
     }

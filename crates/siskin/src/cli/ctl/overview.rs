@@ -73,6 +73,22 @@ pub(super) fn listeners(api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
     })
 }
 
+pub(super) fn reload(api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
+    let answer = api.post("/api/v1/reload", &Value::Object(serde_json::Map::new()))?;
+    view.show(&answer, |answer, out| {
+        for (list, head) in [("changed", ""), ("restart", "not before a restart: ")] {
+            for change in answer[list].as_array().into_iter().flatten() {
+                let (name, from, to) = (text(&change["name"]), text(&change["from"]), text(&change["to"]));
+                match from == to {
+                    true => writeln!(out, "{head}{name}: another")?,
+                    false => writeln!(out, "{head}{name}: {from} -> {to}")?,
+                }
+            }
+        }
+        writeln!(out, "reloaded: {}", text(&answer["summary"]))
+    })
+}
+
 pub(super) fn stats(api: &Api, view: &mut View<'_>) -> Result<(), Failure> {
     let mut answer = api.get("/api/v1/stats", &[])?;
     answer["store"] = api.get("/api/v1/store", &[])?;
