@@ -9,7 +9,7 @@ use super::{Api, Column, Extent, Failure, View};
 
 /// Keep a client id, a user name or an address out, and disconnect who is here
 ///
-/// It ends with the broker; bans that are to last stand in its configuration, as [[ban]].
+/// It ends with the broker; bans that are to last stand in its configuration, as `[[ban]]`.
 #[derive(clap::Args)]
 pub(super) struct Ban {
     #[command(flatten)]
