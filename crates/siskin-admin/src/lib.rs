@@ -6,10 +6,12 @@
 //! - `guard` decides whether a request is let through: by the name it was sent to, its origin, its credentials.
 //! - `v1` is our own API, `v5` the part of EMQX's that scripts use most; both are in the OpenAPI document.
 //! - `metrics` is `/metrics`, in the text format of Prometheus.
+//! - `dashboard` gives browsers the page in `assets`, which uses `v1` like everybody else.
 //! - `traces` follows messages, `events` what happens to clients, for those who ask.
 //! - `router` is where paths meet what answers them.
 
 mod app;
+mod dashboard;
 mod events;
 mod failure;
 mod guard;

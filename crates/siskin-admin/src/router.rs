@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::guard::guard;
-use crate::{metrics, v1, v5};
+use crate::{dashboard, metrics, v1, v5};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -45,8 +45,10 @@ pub(crate) fn build(app: App) -> Router {
         .route("/metrics", get(metrics::all))
         .route("/api/v5/prometheus/stats", get(metrics::emqx))
         .route("/status", get(v5::status_text))
-        // Pages of a dashboard go in here, above the answer to everything else: `guard` lets them through.
-        .fallback(async || Failure::not_found("there is nothing here; /api/openapi.json has all paths"))
+        .merge(dashboard::routes())
+        .fallback(async || {
+            Failure::not_found("there is nothing here; / is the dashboard, /api/openapi.json has all paths")
+        })
         .method_not_allowed_fallback(async || Failure::bad_method())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(app.clone(), guard))

@@ -267,6 +267,10 @@ struct Listener {
     tls: bool,
     /// Address and port, or the path of a Unix socket.
     address: String,
+    /// Of WebSocket, the path that clients ask for; there may be others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "/mqtt")]
+    path: Option<String>,
     /// Connections that came through it and are there.
     connections: u32,
     /// How many there may be; 0 for no limit of its own.
@@ -296,6 +300,10 @@ pub(super) async fn listeners(State(app): State<App>) -> Json<Listeners> {
     let listener = |view: siskin_server::ListenerView| Listener {
         name: view.listener.to_string(),
         protocol: if matches!(view.listener.protocol, Protocol::WebSocket(_)) { "ws" } else { "tcp" },
+        path: match &view.listener.protocol {
+            Protocol::WebSocket(terms) => terms.paths.first().cloned(),
+            Protocol::Mqtt => None,
+        },
         tls: view.listener.tls.is_some(),
         address: match &view.listener.place {
             Place::Address(address) => address.to_string(),

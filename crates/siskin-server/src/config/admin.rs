@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// The HTTP API for operators.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminConfig {
     /// Where it listens.
     pub listen: AdminListen,
@@ -16,6 +16,8 @@ pub struct AdminConfig {
     pub token_file: PathBuf,
     /// A file of users and their passwords; empty for none.
     pub password_file: PathBuf,
+    /// Whether there is a dashboard for browsers.
+    pub dashboard: bool,
     /// What `/metrics` shows.
     pub metrics: MetricFamilies,
 }
@@ -50,6 +52,19 @@ pub struct Secret(pub String);
 impl AdminListen {
     /// Where other brokers have such an API too, for this machine alone.
     pub const DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18083);
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: AdminListen::default(),
+            token: Secret::default(),
+            token_file: PathBuf::new(),
+            password_file: PathBuf::new(),
+            dashboard: true,
+            metrics: MetricFamilies::default(),
+        }
+    }
 }
 
 impl Default for MetricFamilies {

@@ -265,6 +265,8 @@ pub static SETTINGS: &[Setting] = &[
         "File whose first line is that token"),
     Setting::live("admin.password_file", file!(admin.password_file),
         "File of user names and password hashes of users of the HTTP API, as siskin passwd writes it"),
+    Setting::live("admin.dashboard", switch!(admin.dashboard),
+        "Whether browsers get a dashboard from the HTTP API's address"),
     Setting::live("admin.metrics_siskin", switch!(admin.metrics.siskin),
         "Whether /metrics shows Siskin's own names"),
     Setting::live("admin.metrics_mosquitto", switch!(admin.metrics.mosquitto),
