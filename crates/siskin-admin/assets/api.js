@@ -2,12 +2,16 @@
 
 const KEY = "siskin.authorization";
 
+// The broker has answered, and says no.
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
+
+// The broker has not answered.
+export class Unreachable extends Error {}
 
 // What asks somebody to sign in, given what was wrong with it the last time; set by the application.
 let ask = null;
@@ -39,7 +43,7 @@ export async function follow(path, query, signal, onLine) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch(unreachable);
     if (done) return;
     const lines = (rest + value).split("\n");
     rest = lines.pop();
@@ -57,7 +61,10 @@ async function request(path, { method = "GET", query = {}, body, signal }) {
     const authorization = sessionStorage.getItem(KEY);
     if (authorization !== null) headers.Authorization = authorization;
     if (body !== undefined) headers["Content-Type"] = "application/json";
-    const response = await fetch(url, { method, headers, signal, cache: "no-store", body: body && JSON.stringify(body) });
+    // Without credentials of its own the browser does not ask for any either.
+    const response = await fetch(url, {
+      method, headers, signal, cache: "no-store", credentials: "omit", body: body && JSON.stringify(body),
+    }).catch(unreachable);
     if (response.status === 401) {
       await signIn(authorization, authorization === null ? null : wrong ?? "That is not right any more.");
       continue;
@@ -65,6 +72,10 @@ async function request(path, { method = "GET", query = {}, body, signal }) {
     if (!response.ok) throw new ApiError(response.status, await reason(response));
     return response;
   }
+}
+
+function unreachable(error) {
+  throw error.name === "AbortError" ? error : new Unreachable("The broker does not answer. Trying again.");
 }
 
 // One dialog for all requests that wait for it.

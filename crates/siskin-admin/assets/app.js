@@ -1,6 +1,6 @@
 // Which page is shown, and what all of them share: the menu, signing in, whether the broker answers, dark and light.
 
-import { api, ApiError, authorization, isSignedIn, onSignIn, signOut } from "./api.js";
+import { api, ApiError, authorization, isSignedIn, onSignIn, signOut, Unreachable } from "./api.js";
 import { fields, fill, h } from "./dom.js";
 import * as bans from "./pages/bans.js";
 import * as client from "./pages/client.js";
@@ -54,14 +54,13 @@ class Life {
       if (place) fill(place);
     } catch (error) {
       if (this.signal.aborted || error.name === "AbortError") return;
-      const text = error instanceof ApiError ? error.message : "The broker does not answer. Trying again.";
       if (place && error instanceof ApiError) {
-        fill(place, h("p", { class: "error", role: "alert" }, text));
+        fill(place, h("p", { class: "error", role: "alert" }, error.message));
       } else {
-        banner.textContent = text;
+        banner.textContent = error.message;
         banner.hidden = false;
       }
-      if (!(error instanceof ApiError || error instanceof TypeError)) console.error(error);
+      if (!(error instanceof ApiError || error instanceof Unreachable)) console.error(error);
     }
   }
 

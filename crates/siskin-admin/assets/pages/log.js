@@ -5,7 +5,7 @@ import { field, fields, fill, h, save, section } from "../dom.js";
 import { moment } from "../format.js";
 
 const LINES_KEPT = 1000;
-const LEVELS = [["info", "info"], ["debug", "debug"], ["warn", "warnings"]];
+const LEVELS = [["debug", "all"], ["info", "info"], ["warn", "warnings"]];
 const AGAIN_MS = 2000;
 
 export function render(main, life) {
@@ -20,7 +20,7 @@ function log(life) {
   let isPaused = false;
   const form = h("form", { class: "filters" },
     field("Client id", { name: "client_id" }), field("Address", { name: "address", placeholder: "192.0.2.0/24" }),
-    field("Topic", { name: "topic", placeholder: "home/#" }), field("Level", { name: "level", value: "info" }, LEVELS),
+    field("Topic", { name: "topic", placeholder: "home/#" }), field("Level", { name: "level", value: "debug" }, LEVELS),
     h("button", {}, "Follow"), pause,
     h("button", { type: "button", onclick: () => ((events = []), draw()) }, "Clear"),
     h("button", { type: "button", onclick: () => save("siskin-log.json", JSON.stringify([...events].reverse(), null, 1)) }, "Save"));
@@ -71,7 +71,7 @@ function trace(life) {
   const ways = h("div");
   let shown = null;
   const form = h("form", { class: "filters" },
-    field("Topic filter", { name: "topic", placeholder: "home/#" }), field("Client id of the publisher", { name: "client_id" }),
+    field("Topic filter", { name: "topic", value: "#" }), field("Client id of the publisher", { name: "client_id" }),
     field("Messages", { name: "count", type: "number", value: "10", min: 1, max: 1000 }),
     field("Seconds", { name: "seconds", type: "number", value: "60", min: 1, max: 3600 }),
     h("button", { class: "main" }, "Trace"),
@@ -95,7 +95,7 @@ function trace(life) {
   return section("Messages on their ways", form, error, ways);
 }
 
-function told({ stations, messages, count, ended }) {
+function told({ stations = [], messages, count, ended }) {
   const numbers = [...new Set(stations.map((station) => station.message))];
   const state = ended ? `ended (${ended})` : "goes on";
   return [

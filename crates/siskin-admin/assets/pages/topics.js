@@ -51,7 +51,7 @@ export function render(main, life) {
   const goLive = async (signal) => {
     if (!isConnected()) {
       const [url] = await addresses(signal);
-      if (!url) throw new TypeError("no listener");
+      if (!url) throw new Error("no listener");
       await connect(live.settings ?? { url, clientId: newClientId(), user: "", password: "" });
     }
     if (watched !== null) await unsubscribe(watched);

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
 mod bans;
+mod browser;
 mod clients;
+mod dashboard;
 mod events;
 mod explain;
 mod guard;

@@ -1,0 +1,238 @@
+//! The dashboard: its files, and each page of it in a browser.
+//!
+//! Where Chromium is not installed the pages are left out with a line that says so, unless `SISKIN_REQUIRE_INTEROP` is
+//! set. `SISKIN_SCREENSHOTS=FOLDER` keeps a picture of each page, on a desk in light and dark, and on a phone.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use siskin_server::config::{Listener, Protocol, Secret, WebSocket};
+
+use crate::browser::Browser;
+use crate::support::{Broker, Client};
+
+/// What a client may call itself, and send, to have a careless page run it.
+const HOSTILE: &str = "<img src=x onerror=\"document.title='owned'\">";
+
+#[test]
+fn files_have_their_types_and_a_policy_that_lets_nothing_else_in() {
+    let broker = Broker::start();
+    let page = broker.raw("GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    for header in [
+        "content-type: text/html; charset=utf-8",
+        "content-security-policy: default-src 'none'; script-src 'self';",
+        "x-frame-options: DENY",
+        "cache-control: no-cache",
+    ] {
+        assert!(page.contains(header), "{header} in {page}");
+    }
+    let tag = page.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let again = broker.raw(&format!(
+        "GET / HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: {tag}\r\nConnection: close\r\n\r\n"
+    ));
+    assert!(again.starts_with("HTTP/1.1 304"), "{again}");
+    assert!(broker.text("/assets/app.js").contains("import "));
+    assert_eq!(broker.try_get("/assets/nothing.js").0, 404);
+    broker.stop();
+}
+
+#[test]
+fn it_can_be_switched_off_and_does_not_replace_the_api_s_answers() {
+    let broker = Broker::with(|config| config.admin.dashboard = false);
+    let (status, problem) = broker.try_get("/");
+    assert_eq!((status, problem["code"].as_str()), (404, Some("NOT_FOUND")));
+    assert!(problem["message"].as_str().unwrap().contains("admin.dashboard"), "{problem}");
+    assert_eq!(broker.try_get("/api/v1/health").0, 200);
+    broker.stop();
+}
+
+#[test]
+fn every_page_shows_what_the_broker_knows_on_a_desk_and_on_a_phone() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::with(with_websocket);
+    let _clients = populate(&broker);
+    let pages = [
+        ("", "overview", "Clients with most traffic"),
+        ("clients", "clients", "kitchen/display"),
+        ("clients/kitchen%2Fdisplay", "client", "subscribed to 'home/#'"),
+        ("clients/nobody", "client-unknown", "The broker knows nothing of such a client."),
+        ("topics", "topics", "4 topics"),
+        ("retained", "retained", "home/door"),
+        ("subscriptions", "subscriptions", "home/#"),
+        ("messages", "messages", "Connect and subscribe to see messages."),
+        ("log", "log", "connected from 127.0.0.1"),
+        ("bans", "bans", "Nobody is kept out."),
+        ("settings", "settings", "limits.queue_messages_max"),
+    ];
+    for (width, height, is_dark, look) in
+        [(1280, 900, false, "light"), (1280, 900, true, "dark"), (390, 844, false, "phone")]
+    {
+        browser.look(width, height, is_dark);
+        for (path, name, text) in pages {
+            browser.open(&broker.url(&format!("/#/{path}")));
+            browser.wait_for_text(text);
+            let theme = if is_dark { "dark" } else { "light" };
+            assert_eq!(browser.run("return document.documentElement.dataset.theme"), theme);
+            let overflows = browser.run("return document.documentElement.scrollWidth > innerWidth");
+            assert_eq!(overflows, false, "{name} is wider than {width}");
+            browser.picture(&format!("{name}-{look}"));
+            assert_eq!(browser.run("return document.getElementById('banner').hidden"), true);
+        }
+    }
+    // What a hostile client is called is on most of these pages.
+    assert_eq!(browser.run("return document.title"), "Settings – Siskin");
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
+fn a_client_in_the_page_subscribes_publishes_and_receives() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::with(with_websocket);
+    browser.look(1280, 900, false);
+    browser.open(&broker.url("/#/messages"));
+    browser.wait_for("document.querySelector('[name=url]').value.startsWith('ws://')");
+    press(&mut browser, "Connect");
+    browser.wait_for_text("connected to ws://");
+    press(&mut browser, "Subscribe");
+    browser.wait_for("document.querySelector('.chips').innerText.includes('QoS 1')");
+    for (qos, payload) in [("0", "at most once"), ("1", HOSTILE), ("2", "{\"exactly\": \"once\"}")] {
+        browser.run(&format!(
+            "const form = document.querySelector('.publish'); form.elements.topic.value = 'page/{qos}'; \
+             form.elements.qos.value = '{qos}'; form.elements.payload.value = {};",
+            serde_json::json!(payload)
+        ));
+        press(&mut browser, "Publish");
+        browser.wait_for_text(&format!("page/{qos}"));
+    }
+    browser.wait_for_text(HOSTILE);
+    browser.wait_for_text("\"exactly\": \"once\"");
+    browser.picture("messages-connected");
+    // The broker sees a client like any other, and the connection outlives the page that made it.
+    browser.run("location.hash = '#/topics'");
+    browser.wait_for_text("Live values");
+    press(&mut browser, "Live values");
+    browser.wait_for_text("Stop live values");
+    let mut publisher = broker.client("publisher");
+    publisher.publish("plant/press/load", b"17", 1, false);
+    browser.wait_for_text("plant");
+    for level in ["plant", "press", "load"] {
+        browser.run(&format!(
+            "[...document.querySelectorAll('.level')].find((b) => b.innerText.includes('{level}')).click()"
+        ));
+    }
+    browser.wait_for_text("A message on 'plant/press/load' is due to 1 session");
+    publisher.publish("plant/press/load", b"18", 1, false);
+    browser.wait_for("document.querySelector('.detail pre').innerText === '18'");
+    browser.picture("topics-live");
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
+fn what_an_operator_does_on_a_page_is_done() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::with(with_websocket);
+    let _clients = populate(&broker);
+    browser.look(1280, 900, false);
+    browser.open(&broker.url("/#/clients/kitchen%2Fdisplay"));
+    browser.run("window.confirm = () => true");
+    browser.wait_for_text("subscribed to 'home/#'");
+    press(&mut browser, "Disconnect");
+    browser.wait_for_text("an operator");
+    browser.run("location.hash = '#/bans'");
+    browser.wait_for_text("Nobody is kept out.");
+    browser.run(
+        "const form = document.querySelector('form.filters'); form.elements.who.value = 'noisy'; \
+         form.elements.reason.value = 'too loud'",
+    );
+    press(&mut browser, "Ban");
+    browser.wait_for_text("too loud");
+    assert_eq!(broker.get("/api/v1/bans")["bans"][0]["client_id"], "noisy");
+    browser.picture("bans-one");
+    press(&mut browser, "Let in");
+    browser.wait_for_text("Nobody is kept out.");
+    browser.run("location.hash = '#/retained'");
+    browser.wait_for_text("home/door");
+    press(&mut browser, "Forget all that match");
+    browser.wait_for_text("Nothing is retained there.");
+    browser.run("location.hash = '#/log'");
+    browser.wait_for_text("Messages on their ways");
+    press(&mut browser, "Trace");
+    browser.wait_for_text("the trace goes on");
+    broker.client("another").publish("home/new", b"1", 1, false);
+    browser.wait_for_text("a message on 'home/new' from 'another'");
+    browser.picture("log-trace");
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
+fn where_the_api_asks_for_a_token_so_does_the_page_until_it_is_right() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::with(|config| config.admin.token = Secret("open sesame".to_owned()));
+    browser.look(390, 844, true);
+    browser.open(&broker.url("/"));
+    for (token, then) in [("wrong", "That was not right"), ("open sesame", "Clients with most traffic")] {
+        browser.wait_for("document.getElementById('sign-in').open");
+        browser.picture("sign-in");
+        browser.run(&format!("document.querySelector('[name=token]').value = '{token}'"));
+        press(&mut browser, "Sign in");
+        browser.wait_for_text(then);
+    }
+    press(&mut browser, "Sign out");
+    browser.wait_for("document.getElementById('sign-in').open");
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
+fn a_page_whose_broker_has_gone_says_so_and_goes_on_when_it_is_back() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::start();
+    let address = broker.admin.address();
+    browser.look(1280, 900, false);
+    browser.open(&broker.url("/"));
+    browser.wait_for_text("Clients with most traffic");
+    broker.stop();
+    browser.wait_for_text("The broker does not answer.");
+    let broker = Broker::with(|config| config.admin.listen = siskin_server::config::AdminListen::At(address));
+    browser.wait_for("document.getElementById('banner').hidden");
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+fn with_websocket(config: &mut siskin_server::Config) {
+    let listener = Listener::from(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    config.listeners.push(Listener { protocol: Protocol::WebSocket(WebSocket::default()), ..listener });
+}
+
+/// A broker's everyday, and a client that would like to be more than text.
+fn populate(broker: &Broker) -> Vec<Client> {
+    let mut display = broker.client("kitchen/display");
+    display.subscribe("home/#", 1);
+    let mut hostile = broker.client(HOSTILE);
+    hostile.subscribe(HOSTILE, 1);
+    let mut publisher = broker.client("publisher");
+    publisher.publish(HOSTILE, HOSTILE.as_bytes(), 1, true);
+    for (topic, payload) in [
+        ("home/door", "{\"open\": true}"),
+        ("home/kitchen/light", "on"),
+        ("home/kitchen/temperature", "21.5"),
+    ] {
+        publisher.publish(topic, payload.as_bytes(), 1, true);
+    }
+    let mut away = Client::connect(broker, "away", 2, 3600);
+    away.subscribe("home/door", 1);
+    drop(away);
+    publisher.publish("home/door", b"{\"open\": false}", 1, true);
+    vec![display, hostile, publisher]
+}
+
+/// Presses the first button that can be seen and says `text`.
+fn press(browser: &mut Browser, text: &str) {
+    let button = format!(
+        "[...document.querySelectorAll('button')].find((b) => b.innerText === '{text}' && b.offsetParent)"
+    );
+    browser.wait_for(&format!("{button} && !{button}.disabled"));
+    browser.run(&format!("{button}.click()"));
+}
