@@ -23,7 +23,7 @@ export function fill(element, ...children) {
 export function table(columns, rows, empty) {
   if (rows.length === 0) return h("p", { class: "empty" }, empty);
   const head = columns.map(([title, , kind]) => h("th", { class: kind, scope: "col" }, title));
-  const cell = (row) => ([title, content, kind]) => h("td", { class: kind, "data-title": title }, content(row));
+  const cell = (row) => ([title, content, kind]) => h("td", { class: kind, "data-title": title }, h("div", {}, content(row)));
   return h("div", { class: "scroll" },
     h("table", {},
       h("thead", {}, h("tr", {}, head)),

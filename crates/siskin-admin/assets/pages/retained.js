@@ -22,8 +22,7 @@ export function render(main, life) {
     }, error);
   const show = (rows) => table([
     ["Topic", (m) => h("span", { class: "id" }, m.topic)],
-    ["Payload", (m) => h("details", {}, h("summary", {}, h("code", { class: "payload" }, payload(m).slice(0, 120))),
-      h("pre", { class: "payload" }, payload(m)), properties(m.properties))],
+    ["Payload", (m) => [h("code", { class: "payload" }, payload(m)), properties(m.properties)]],
     ["QoS", (m) => String(m.qos), "number"],
     ["Bytes", (m) => bytes(m.payload_bytes), "number"],
     ["Received", (m) => moment(m.received_at)],
@@ -37,5 +36,6 @@ export function render(main, life) {
 function properties(given) {
   const entries = Object.entries(given ?? {});
   if (entries.length === 0) return null;
-  return h("pre", { class: "words" }, entries.map(([name, value]) => `${name}: ${JSON.stringify(value)}`).join("\n"));
+  const lines = entries.map(([name, value]) => `${name}: ${JSON.stringify(value)}`);
+  return h("details", {}, h("summary", {}, "Properties"), h("pre", { class: "words" }, lines.join("\n")));
 }
