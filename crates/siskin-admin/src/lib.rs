@@ -8,6 +8,7 @@
 //! - `metrics` is `/metrics`, in the text format of Prometheus.
 //! - `dashboard` gives browsers the page in `assets`, which uses `v1` like everybody else.
 //! - `traces` follows messages, `events` what happens to clients, for those who ask.
+//! - `telemetry` sends the ways of some messages to an OpenTelemetry collector, if there is one.
 //! - `router` is where paths meet what answers them.
 
 mod app;
@@ -22,8 +23,10 @@ mod rates;
 mod request;
 mod router;
 mod server;
+mod telemetry;
 mod traces;
 mod v1;
 mod v5;
 
 pub use server::{Admin, AdminError};
+pub use telemetry::Telemetry;

@@ -76,7 +76,7 @@ impl Admin {
         }
         let app = App::new(broker.clone(), credentials, is_local);
         let place = app.credentials_place();
-        broker.add_follower(Box::new(move |config| {
+        broker.add_follower(Box::new(move |_, config| {
             let prepared = prepare(&config.admin).map_err(|error| error.to_string())?;
             let place = Arc::clone(&place);
             Ok(Box::new(move || {

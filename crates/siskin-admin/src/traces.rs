@@ -8,11 +8,12 @@
 //! Workers follow one trace at a time, so while one is armed no other can be. Those that have ended are kept for a while.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::Serialize;
 use siskin_core::explain::Waits;
-use siskin_core::trace::{Station, TraceId, Traced, Watch};
+use siskin_core::trace::{Amount, Station, TraceId, Traced, Watch};
 use siskin_core::{Now, SessionKey};
 use siskin_server::{Broker, Unanswered};
 use tokio::sync::oneshot;
@@ -89,7 +90,7 @@ pub(crate) struct Stop {
 
 /// How far a message has come.
 #[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     number: u32,
     /// How many are to have it, once that is known.
     due: Option<usize>,
@@ -179,7 +180,7 @@ impl Trace {
 }
 
 impl Progress {
-    fn advance(&mut self, station: &Station) {
+    pub(crate) fn advance(&mut self, station: &Station) {
         match station {
             Station::Received { client_id, qos, .. } => {
                 self.waits_for_answer = client_id.is_some() && *qos > siskin_proto::Qos::AtMostOnce;
@@ -201,7 +202,7 @@ impl Progress {
     }
 
     /// Whether nothing more is to be expected soon.
-    fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         !self.waits_for_answer && self.due.is_some_and(|due| self.settled >= due)
     }
 }
@@ -235,7 +236,7 @@ pub(crate) async fn arm(app: &App, order: Order) -> Result<Option<u32>, Unanswer
         number,
         filter: order.topic.as_deref().map(Into::into),
         client_id: order.client_id.as_deref().map(Into::into),
-        messages_max: order.count,
+        amount: Amount::InAll(order.count),
     };
     {
         let mut traces = app.traces();
@@ -269,9 +270,9 @@ pub(crate) async fn remove(app: &App, id: u32) -> bool {
         trace.ended.get_or_insert(End::Stopped);
         trace.is_armed
     };
-    if was_armed {
+    if was_armed && let Some(number) = NonZeroU32::new(id) {
         // Also where nobody waits for it any more.
-        let _ = tokio::spawn(disarm(app.clone(), id)).await;
+        let _ = tokio::spawn(disarm(app.clone(), number)).await;
     }
     app.traces().0.retain(|trace| trace.id != id);
     true
@@ -279,27 +280,29 @@ pub(crate) async fn remove(app: &App, id: u32) -> bool {
 
 /// The life of a trace.
 async fn run(app: App, watch: Watch, tell: oneshot::Sender<Result<(), Unanswered>>) {
-    let id = watch.number.get();
+    let number = watch.number;
+    let id = number.get();
     let armed = app.broker().ask_all(move |worker, _| worker.arm_trace(watch.clone())).await;
     let is_armed = armed.is_ok();
     // Who has ordered it may be gone; it ends by itself.
     let _ = tell.send(armed.map(drop));
     if is_armed {
-        follow(&app, id).await;
+        follow(&app, number).await;
     } else if let Some(trace) = app.traces().find_mut(id) {
         trace.ended = Some(End::Failed);
     }
-    disarm(app, id).await;
+    disarm(app, number).await;
 }
 
 /// Fetches what workers note for the trace `id`, until it ends.
-async fn follow(app: &App, id: u32) {
+async fn follow(app: &App, number: NonZeroU32) {
+    let id = number.get();
     loop {
         sleep(FETCH_EVERY).await;
         if app.traces().find(id).is_none_or(|trace| trace.ended.is_some()) {
             return;
         }
-        let fetched = fetch(app.broker()).await;
+        let fetched = fetch(app.broker(), number).await;
         let now = app.broker().now();
         let mut traces = app.traces();
         let Some(trace) = traces.find_mut(id).filter(|trace| trace.ended.is_none()) else { return };
@@ -315,19 +318,20 @@ async fn follow(app: &App, id: u32) {
 }
 
 /// Has workers leave the trace `id`, unless that was done.
-async fn disarm(app: App, id: u32) {
+async fn disarm(app: App, number: NonZeroU32) {
+    let id = number.get();
     if !app.traces().find(id).is_some_and(|trace| trace.is_armed) {
         return;
     }
     // A worker that has too much else to do does it later, or follows no more messages than it was told.
-    let _ = app.broker().ask_all(|worker, _| worker.disarm_trace()).await;
+    let _ = app.broker().ask_all(move |worker, _| worker.disarm_trace(number)).await;
     if let Some(trace) = app.traces().find_mut(id) {
         trace.is_armed = false;
     }
 }
 
-async fn fetch(broker: &Broker) -> Result<Vec<Traced>, Unanswered> {
-    let mut traced = broker.ask_all(|worker, _| worker.take_trace()).await?.concat();
+pub(crate) async fn fetch(broker: &Broker, number: NonZeroU32) -> Result<Vec<Traced>, Unanswered> {
+    let mut traced = broker.ask_all(move |worker, _| worker.take_trace(number)).await?.concat();
     for traced in &mut traced {
         if let Station::Withheld { session, client_id: client_id @ None, .. } = &mut traced.station {
             let key: SessionKey = *session;

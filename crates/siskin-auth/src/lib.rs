@@ -34,6 +34,7 @@ mod verdict;
 pub use chain::{Chain, Pending, ReloadError, StartError};
 pub use clock::{Clock, Hand};
 pub use config::Config;
+pub use http::client::{Answer as HttpAnswer, Client as HttpClient};
 pub use permission::{Action, Effect, Permission, Permissions, Subject};
 pub use request::{Certificate, Request, Secret};
 pub use stats::{PoolStats, Stats, StepStats};

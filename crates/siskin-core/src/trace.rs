@@ -2,8 +2,9 @@
 //! each receiver.
 //!
 //! A trace is armed on every worker with the same [`Watch`]. Messages that it matches are numbered by the worker that
-//! takes them over and carry the number along; whoever handles one notes a [`Station`]. While nothing is armed this
-//! costs a look at a flag.
+//! takes them over and carry the number along; whoever handles one notes a [`Station`]. A message is followed by one trace
+//! at most: of several that would, the one that follows a certain number of messages. While nothing is armed this costs a
+//! look at a flag.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -28,7 +29,16 @@ pub struct Watch {
     /// Only messages of this client; none for all.
     pub client_id: Option<Arc<str>>,
     /// How many messages of each worker are followed; more are not.
-    pub messages_max: u16,
+    pub amount: Amount,
+}
+
+/// How many messages are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// As many, from when it is armed on.
+    InAll(u16),
+    /// As many, and after a second as many again, for as long as it is armed.
+    EachSecond(u16),
 }
 
 /// A message that is followed.
@@ -69,6 +79,8 @@ pub enum Station {
         payload_bytes: usize,
         /// Bytes of the properties that travel with it.
         properties_bytes: usize,
+        /// Its user property `traceparent`: of which trace its publisher says that it is a part.
+        traceparent: Option<Arc<str>>,
     },
     /// It was routed.
     Routed {
@@ -178,14 +190,18 @@ impl Station {
 /// A worker's side of a trace.
 #[derive(Debug, Default)]
 pub(crate) struct Tracer {
-    armed: Option<Box<Armed>>,
+    armed: Vec<Armed>,
 }
 
 #[derive(Debug)]
 struct Armed {
     watch: Watch,
     worker: u16,
+    /// The number of the message followed last; after so many of them numbers are given anew.
     count: u16,
+    /// How many more may be followed, until then if there are more afterwards.
+    left: u16,
+    until: Now,
     /// The present: a turn's handling of one packet or batch.
     now: Now,
     /// The message at hand.
@@ -197,35 +213,40 @@ struct Armed {
 
 impl Tracer {
     pub(crate) fn arm(&mut self, watch: Watch, worker: u16) {
-        self.armed = Some(Box::new(Armed {
+        let (Amount::InAll(left) | Amount::EachSecond(left)) = watch.amount;
+        self.armed.push(Armed {
             watch,
             worker,
             count: 0,
+            left,
+            until: Now::default(),
             now: Now::default(),
             current: None,
             unanswered: Vec::new(),
             stations: Vec::new(),
-        }));
+        });
+        self.armed.sort_by_key(|armed| matches!(armed.watch.amount, Amount::EachSecond(_)));
     }
 
-    pub(crate) fn disarm(&mut self) {
-        self.armed = None;
+    pub(crate) fn disarm(&mut self, number: NonZeroU32) {
+        self.armed.retain(|armed| armed.watch.number != number);
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Traced> {
-        self.armed.as_deref_mut().map(|armed| std::mem::take(&mut armed.stations)).unwrap_or_default()
+    pub(crate) fn take(&mut self, number: NonZeroU32) -> Vec<Traced> {
+        let armed = self.armed.iter_mut().find(|armed| armed.watch.number == number);
+        armed.map(|armed| std::mem::take(&mut armed.stations)).unwrap_or_default()
     }
 
     /// Whether any message is followed.
     #[inline]
     pub(crate) fn is_armed(&self) -> bool {
-        self.armed.is_some()
+        !self.armed.is_empty()
     }
 
     /// Something is handled at the moment `now`.
     #[inline]
     pub(crate) fn begin_turn(&mut self, now: Now) {
-        if let Some(armed) = &mut self.armed {
+        for armed in &mut self.armed {
             armed.now = now;
             armed.current = None;
         }
@@ -238,16 +259,18 @@ impl Tracer {
         parts: &Parts<'_>,
         publisher: impl FnOnce() -> Option<(&'a Arc<str>, Origin)>,
     ) -> Option<TraceId> {
-        let armed = self.armed.as_deref_mut()?;
-        armed.current = None;
-        let (client_id, origin) =
-            publisher().map_or((None, Origin::Unknown), |(id, origin)| (Some(id), origin));
-        if !armed.is_wanted(parts.topic, client_id) {
+        if self.armed.is_empty() {
             return None;
         }
-        armed.count += 1;
+        self.armed.iter_mut().for_each(|armed| armed.current = None);
+        let (client_id, origin) =
+            publisher().map_or((None, Origin::Unknown), |(id, origin)| (Some(id), origin));
+        let armed = self.armed.iter_mut().find_map(|armed| armed.wants(parts.topic, client_id))?;
+        armed.left -= 1;
+        armed.count = armed.count.wrapping_add(1);
         let id = TraceId { watch: armed.watch.number, worker: armed.worker, count: armed.count };
         armed.current = Some(id);
+        let parent = parts.properties.user_properties().find(|(name, _)| *name == TRACEPARENT);
         let station = Station::Received {
             client_id: client_id.cloned(),
             origin,
@@ -256,6 +279,9 @@ impl Tracer {
             retain: parts.retain,
             payload_bytes: parts.payload.len(),
             properties_bytes: parts.properties.raw().len(),
+            traceparent: parent
+                .filter(|(_, value)| value.len() <= TRACEPARENT_BYTES_MAX)
+                .map(|(_, value)| value.into()),
         };
         armed.note(id, station);
         Some(id)
@@ -264,51 +290,61 @@ impl Tracer {
     /// The message at hand is answered under `packet_id`, now or when it is safe.
     #[inline]
     pub(crate) fn await_answer(&mut self, key: SessionKey, packet_id: PacketId) {
-        if let Some(armed) = &mut self.armed
-            && let Some(id) = armed.current.take()
-        {
-            armed.unanswered.push((key, packet_id, id));
+        for armed in &mut self.armed {
+            if let Some(id) = armed.current.take() {
+                armed.unanswered.push((key, packet_id, id));
+            }
         }
     }
 
     /// A publisher is answered.
     #[inline]
     pub(crate) fn answered(&mut self, key: SessionKey, packet_id: PacketId, reason: Reason) {
-        if let Some(armed) = &mut self.armed
-            && let Some(at) = armed.unanswered.iter().position(|(k, p, _)| (*k, *p) == (key, packet_id))
-        {
-            let (_, _, id) = armed.unanswered.remove(at);
-            armed.note(id, Station::Answered { reason });
+        for armed in &mut self.armed {
+            if let Some(at) = armed.unanswered.iter().position(|(k, p, _)| (*k, *p) == (key, packet_id)) {
+                let (_, _, id) = armed.unanswered.remove(at);
+                armed.note(id, Station::Answered { reason });
+            }
         }
     }
 
     /// Notes a station of a message, if it is one that is followed.
     #[inline]
     pub(crate) fn note(&mut self, id: Option<TraceId>, station: impl FnOnce() -> Station) {
-        if let (Some(id), Some(armed)) = (id, &mut self.armed) {
+        let Some(id) = id else { return };
+        // A message may still wait that was followed by an earlier trace.
+        if let Some(armed) = self.armed.iter_mut().find(|armed| armed.watch.number == id.watch) {
             armed.note(id, station());
         }
     }
 }
 
 impl Armed {
-    fn is_wanted(&self, topic: &str, client_id: Option<&Arc<str>>) -> bool {
-        if self.count >= self.watch.messages_max || self.stations.len() >= STATIONS_MAX {
-            return false;
+    /// Itself, if a message is to be followed by it.
+    fn wants(&mut self, topic: &str, client_id: Option<&Arc<str>>) -> Option<&mut Self> {
+        if let Amount::EachSecond(messages) = self.watch.amount
+            && self.until <= self.now
+        {
+            self.left = messages;
+            self.until = self.now.plus_ms(1000);
+            // Who has not been answered in all that time is not waited for.
+            self.unanswered.truncate(usize::from(messages));
+        }
+        if self.left == 0 || self.stations.len() >= STATIONS_MAX {
+            return None;
         }
         if self.watch.client_id.as_ref().is_some_and(|wanted| Some(wanted) != client_id) {
-            return false;
+            return None;
         }
-        let Some(filter) = self.watch.filter.as_deref() else { return true };
-        match (TopicFilter::parse(filter), TopicName::parse(topic)) {
-            (Ok(filter), Ok(topic)) => filter.matches(topic),
-            _ => false,
-        }
+        let matches = self.watch.filter.as_deref().is_none_or(|filter| {
+            let (filter, topic) = (TopicFilter::parse(filter), TopicName::parse(topic));
+            matches!((filter, topic), (Ok(filter), Ok(topic)) if filter.matches(topic))
+        });
+        matches.then_some(self)
     }
 
     fn note(&mut self, id: TraceId, station: Station) {
-        // A message may still wait that was followed by an earlier trace.
-        if id.watch == self.watch.number && self.stations.len() < STATIONS_MAX {
+        if self.stations.len() < STATIONS_MAX {
             self.stations.push(Traced { id, at: self.now, station });
         }
     }
@@ -346,7 +382,9 @@ pub fn tell(mut stations: Vec<Traced>, clock: Clock) -> String {
 impl std::fmt::Display for Station {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Received { client_id, origin, topic, qos, retain, payload_bytes, properties_bytes } => {
+            Self::Received {
+                client_id, origin, topic, qos, retain, payload_bytes, properties_bytes, ..
+            } => {
                 write!(f, "a message on {} ", Quoted(topic))?;
                 match client_id {
                     Some(id) if *origin == Origin::Unknown => write!(f, "of {}", Quoted(id))?,
@@ -408,6 +446,12 @@ impl std::fmt::Display for Station {
         }
     }
 }
+
+/// The user property by which a publisher says of which trace its message is a part. [W3C Trace Context 3.2]
+const TRACEPARENT: &str = "traceparent";
+
+/// What is longer is none: it has 55 bytes, and may have more in a later version.
+const TRACEPARENT_BYTES_MAX: usize = 256;
 
 /// Stations noted by one worker and not taken yet. At the limit no more are.
 const STATIONS_MAX: usize = 10_000;

@@ -3,6 +3,7 @@
 mod admin;
 mod listener;
 mod quota;
+mod telemetry;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use listener::{
     Certificate, ClientCertificates, Identity, IdentityIs, Listener, Network, Place, Protocol, Tls, WebSocket,
 };
 pub use quota::{Ban, Banned, Excess, Flapping, Quotas, Rates};
+pub use telemetry::TelemetryConfig;
 
 use crate::budget;
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub access: AccessConfig,
     /// The HTTP API for operators.
     pub admin: AdminConfig,
+    /// What is told to an OpenTelemetry collector.
+    pub telemetry: TelemetryConfig,
     /// What one transport may cost before and after it is a session's.
     pub transport: TransportLimits,
     /// How much clients may do in a second.
@@ -244,6 +248,7 @@ impl Default for Config {
             store: StoreConfig { durability: Durability::Synced, directory: PathBuf::new() },
             access: AccessConfig::default(),
             admin: AdminConfig::default(),
+            telemetry: TelemetryConfig::default(),
             transport: TransportLimits::default(),
             quota: Quotas::default(),
             flapping: Flapping::default(),

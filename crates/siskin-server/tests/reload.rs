@@ -96,7 +96,7 @@ fn a_broker_that_nobody_told_where_its_configuration_is_says_so() {
 #[test]
 fn if_anything_is_wrong_nothing_changes() {
     let changing = Changing::start(|_| {});
-    changing.server.handle().add_follower(Box::new(|config| match config.limits.inflight_max {
+    changing.server.handle().add_follower(Box::new(|_, config| match config.limits.inflight_max {
         7 => Err("seven is not liked".to_owned()),
         _ => Ok(Box::new(|| {})),
     }));

@@ -8,7 +8,7 @@
 
 use siskin_core::explain::TopicView;
 use siskin_core::recorder::Clock;
-use siskin_core::trace::{Watch, tell};
+use siskin_core::trace::{Amount, Watch, tell};
 use siskin_core::{Limits, Worker};
 use siskin_proto::{Connect, Property, Qos, Version};
 use siskin_testkit::{Broker, will};
@@ -36,7 +36,7 @@ fn main() {
     let number = broker.shared().next_trace();
     broker.ask(|worker| {
         let filter = Some("plant/press-2/#".into());
-        worker.arm_trace(Watch { number, filter, client_id: None, messages_max: 1 });
+        worker.arm_trace(Watch { number, filter, client_id: None, amount: Amount::InAll(1) });
     });
     broker.store().hold();
     publisher.send_publish(siskin_testkit::publish("plant/press-2/load", b"0.7", QOS_1, 9));
@@ -45,7 +45,7 @@ fn main() {
     broker.settle();
     broker.advance_ms(40);
     dashboard.receive_publishes().iter().for_each(|delivered| dashboard.acknowledge(delivered));
-    let stations = broker.ask(Worker::take_trace).concat();
+    let stations = broker.ask(|worker| worker.take_trace(number)).concat();
     println!("-- the way of a message\n\n{}", tell(stations, clock(&broker)));
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use siskin_core::trace::Watch;
+use siskin_core::trace::{Amount, Watch};
 use siskin_core::{Access, Cause, Event, Identity, Limits, Permissions, PublishDenied, Rulebook, Standing};
 use siskin_proto::{Connect, PacketKind, Property, Qos, Reason, Version};
 use siskin_testkit::*;
@@ -468,11 +468,11 @@ fn a_trace_names_those_from_whom_a_message_is_kept_and_the_rule_that_refuses_one
     limited.subscribe("t", Qos::AtMostOnce);
     let number = broker.shared().next_trace();
     broker.ask(|worker| {
-        let watch = Watch { number, filter: Some("t".into()), client_id: None, messages_max: 10 };
+        let watch = Watch { number, filter: Some("t".into()), client_id: None, amount: Amount::InAll(10) };
         worker.arm_trace(watch);
     });
     let stations = || {
-        let traced = broker.ask(siskin_core::Worker::take_trace).concat();
+        let traced = broker.ask(|worker| worker.take_trace(number)).concat();
         traced.into_iter().map(|traced| traced.station.to_string()).skip(1).collect::<Vec<_>>()
     };
     broker.client(Version::V5, "free").publish("t", b"x", Qos::AtMostOnce);

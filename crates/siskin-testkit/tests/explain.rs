@@ -3,10 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "all of it is tests")]
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use siskin_core::explain::{Outlook, TopicView, Waits};
 use siskin_core::recorder::Clock;
-use siskin_core::trace::{Traced, Watch, tell};
+use siskin_core::trace::{Amount, Station, Traced, Watch, tell};
 use siskin_core::{Limits, QueueFull};
 use siskin_proto::{Property, Qos, SubscriptionOptions, Version};
 use siskin_testkit::*;
@@ -198,22 +199,23 @@ fn what_would_become_of_a_message_is_told_and_becomes_true() {
     assert!(view.tell().contains("'window' at QoS 1 by 't', connected from"));
 }
 
-fn arm(broker: &Broker, filter: Option<&str>, client_id: Option<&str>, messages_max: u16) {
+fn arm(broker: &Broker, filter: Option<&str>, client_id: Option<&str>, messages: u16) -> NonZeroU32 {
     let number = broker.shared().next_trace();
     broker.ask(|worker| {
         let (filter, client_id) = (filter.map(Into::into), client_id.map(Into::into));
-        worker.arm_trace(Watch { number, filter, client_id, messages_max });
+        worker.arm_trace(Watch { number, filter, client_id, amount: Amount::InAll(messages) });
     });
+    number
 }
 
-fn traced(broker: &Broker) -> Vec<Traced> {
-    broker.ask(siskin_core::Worker::take_trace).concat()
+fn traced(broker: &Broker, number: NonZeroU32) -> Vec<Traced> {
+    broker.ask(|worker| worker.take_trace(number)).concat()
 }
 
 /// The stations in sentences, without their times, and those of one moment in the order of their words.
-fn stations(broker: &Broker) -> Vec<String> {
+fn stations(broker: &Broker, number: NonZeroU32) -> Vec<String> {
     let mut all: Vec<_> =
-        traced(broker).into_iter().map(|traced| (traced.at, traced.station.to_string())).collect();
+        traced(broker, number).into_iter().map(|traced| (traced.at, traced.station.to_string())).collect();
     all.sort();
     all.into_iter().map(|(_, text)| text).collect()
 }
@@ -228,11 +230,11 @@ fn a_message_is_followed_from_its_publisher_to_each_receiver() {
         let there = broker.client(Version::V5, "there");
         there.subscribe("t/a", QOS_1);
         let publisher = broker.client(Version::V5, "p");
-        arm(&broker, Some("t/+"), None, 10);
+        let trace = arm(&broker, Some("t/+"), None, 10);
         broker.store().hold();
         publisher.send_publish(publish("t/a", b"12345", QOS_1, 7));
         publisher.send_publish(publish("u", b"", QOS_0, 0));
-        let mut all = stations(&broker);
+        let mut all = stations(&broker, trace);
         all.sort();
         assert_eq!(
             all,
@@ -246,13 +248,16 @@ fn a_message_is_followed_from_its_publisher_to_each_receiver() {
         broker.advance_ms(20);
         broker.store().release();
         broker.settle();
-        assert_eq!(stations(&broker), ["safe, and acknowledged to its publisher: Success (0x00)"]);
+        assert_eq!(stations(&broker, trace), ["safe, and acknowledged to its publisher: Success (0x00)"]);
         broker.advance_ms(20);
         there.acknowledge(&there.receive_publish());
-        assert_eq!(stations(&broker), ["acknowledged by 'there'"]);
+        assert_eq!(stations(&broker, trace), ["acknowledged by 'there'"]);
         let (away, _) = broker.persistent(Version::V5, "away");
         away.acknowledge(&away.receive_publish());
-        assert_eq!(stations(&broker), ["acknowledged by 'away'", "sent to 'away' at QoS 1 as packet 1"]);
+        assert_eq!(
+            stations(&broker, trace),
+            ["acknowledged by 'away'", "sent to 'away' at QoS 1 as packet 1"]
+        );
     }
 }
 
@@ -268,9 +273,9 @@ fn a_trace_says_who_does_not_get_a_message_and_why() {
     small.subscribe("t", QOS_1);
     let own = broker.client(Version::V5, "own");
     own.subscribe_with("t", SubscriptionOptions { no_local: true, ..Default::default() }, &[]);
-    arm(&broker, None, Some("own"), 10);
+    let trace = arm(&broker, None, Some("own"), 10);
     own.publish("t", &[0; 100], QOS_1);
-    let mut all = stations(&broker);
+    let mut all = stations(&broker, trace);
     all.retain(|text| text.contains("away") || text.contains("small") || text.contains("not sent"));
     assert_eq!(
         all,
@@ -283,7 +288,7 @@ fn a_trace_says_who_does_not_get_a_message_and_why() {
         ]
     );
     own.publish("nobody", b"", QOS_0);
-    assert_eq!(stations(&broker)[1], "matches no subscription");
+    assert_eq!(stations(&broker, trace)[1], "matches no subscription");
 }
 
 #[test]
@@ -292,18 +297,69 @@ fn a_trace_follows_no_more_messages_than_it_was_told_and_none_of_an_earlier_one(
     let subscriber = broker.client(Version::V5, "s");
     subscriber.subscribe("#", QOS_1);
     let publisher = broker.client(Version::V5, "p");
-    arm(&broker, None, None, 2);
+    let trace = arm(&broker, None, None, 2);
     for _ in 0..5 {
         publisher.publish("t", b"x", QOS_1);
     }
-    let messages = traced(&broker).iter().map(|traced| traced.id).collect::<BTreeSet<_>>();
+    let messages = traced(&broker, trace).iter().map(|traced| traced.id).collect::<BTreeSet<_>>();
     assert_eq!(messages.len(), 2);
-    arm(&broker, Some("other"), None, 2);
+    let trace = arm(&broker, Some("other"), None, 2);
     subscriber.receive_publishes().iter().for_each(|delivered| subscriber.acknowledge(delivered));
-    assert!(stations(&broker).is_empty());
-    broker.ask(siskin_core::Worker::disarm_trace);
+    assert!(stations(&broker, trace).is_empty());
+    broker.ask(|worker| worker.disarm_trace(trace));
     publisher.publish("other", b"x", QOS_1);
-    assert!(stations(&broker).is_empty());
+    assert!(stations(&broker, trace).is_empty());
+}
+
+#[test]
+fn a_lasting_watch_follows_so_many_messages_each_second_and_leaves_those_to_another_that_it_wants() {
+    let broker = Broker::new();
+    let publisher = broker.client(Version::V5, "publisher");
+    let number = broker.shared().next_trace();
+    broker.ask(|worker| {
+        let amount = Amount::EachSecond(2);
+        worker.arm_trace(Watch { number, filter: Some("#".into()), client_id: None, amount });
+    });
+    let followed = |number| {
+        let received = |traced: &Traced| matches!(traced.station, Station::Received { .. });
+        traced(&broker, number).iter().filter(|traced| received(traced)).count()
+    };
+    for _ in 0..3 {
+        for _ in 0..5 {
+            publisher.publish("t", b"x", QOS_1);
+        }
+        assert_eq!(followed(number), 2);
+        broker.advance_ms(1000);
+    }
+    let wanted = arm(&broker, Some("t"), None, 1);
+    for _ in 0..5 {
+        publisher.publish("t", b"x", QOS_1);
+    }
+    assert_eq!((followed(wanted), followed(number)), (1, 2));
+    broker.ask(|worker| worker.disarm_trace(wanted));
+    broker.advance_ms(1000);
+    publisher.publish("t", b"x", QOS_1);
+    assert_eq!(followed(number), 1);
+}
+
+#[test]
+fn a_message_says_of_which_trace_it_is_a_part() {
+    let broker = Broker::new();
+    let publisher = broker.client(Version::V5, "publisher");
+    let trace = arm(&broker, None, None, 3);
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    for value in [parent, &"x".repeat(1000)] {
+        let properties = [("other", "1"), ("traceparent", value)].map(Property::UserProperty);
+        publisher.publish_with("t", b"x", QOS_0, false, &properties);
+    }
+    let parents: Vec<_> = traced(&broker, trace)
+        .into_iter()
+        .filter_map(|traced| match traced.station {
+            Station::Received { traceparent, .. } => Some(traceparent),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(parents, [Some(parent.into()), None]);
 }
 
 #[test]
@@ -312,12 +368,12 @@ fn stations_are_told_message_by_message_with_the_time_between_them() {
     let subscriber = broker.client(Version::V5, "s");
     subscriber.subscribe("t", QOS_1);
     let publisher = broker.client(Version::V5, "p");
-    arm(&broker, None, None, 10);
+    let trace = arm(&broker, None, None, 10);
     publisher.publish("t", b"x", QOS_1);
     broker.advance_ms(1500);
     publisher.publish("t", b"x", QOS_0);
     subscriber.receive_publishes().iter().for_each(|delivered| subscriber.acknowledge(delivered));
-    let text = tell(traced(&broker), Clock { now: broker.now(), utc_offset_s: 0 });
+    let text = tell(traced(&broker, trace), Clock { now: broker.now(), utc_offset_s: 0 });
     let expected = format!(
         "00:16:40 (1 s ago)  a message on 't' from 'p' at {origin}: QoS 1, 1 byte\n  \
          +0 ms    due to 1 session\n  \

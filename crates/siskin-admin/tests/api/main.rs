@@ -13,4 +13,5 @@ mod messages;
 mod metrics;
 mod overview;
 mod support;
+mod telemetry;
 mod v5;

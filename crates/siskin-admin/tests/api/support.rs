@@ -158,6 +158,15 @@ impl Client {
         }
     }
 
+    /// Publishes with a user property, at QoS 1, and waits for the PUBACK.
+    pub(crate) fn publish_with_user_property(&mut self, topic: &str, payload: &[u8], property: (&str, &str)) {
+        let text = |text: &str| [&(text.len() as u16).to_be_bytes()[..], text.as_bytes()].concat();
+        let property = [vec![0x26], text(property.0), text(property.1)].concat();
+        let rest = [&text(topic)[..], &[0, 9, property.len() as u8], &property, payload].concat();
+        self.stream.write_all(&packet(0x32, &rest)).unwrap();
+        assert_eq!(self.next().unwrap().0, 0x40);
+    }
+
     /// Waits until the broker has handled all that was sent to it.
     pub(crate) fn ping(&mut self) {
         self.stream.write_all(&[0xC0, 0]).unwrap();

@@ -20,26 +20,25 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time;
 
-/// A client for one back end.
-pub(crate) struct Client {
+/// A client for one back end. It must be used in a tokio runtime with network and time.
+pub struct Client {
     inner: Inner<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
     answer_max_bytes: usize,
 }
 
 /// A whole answer.
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) body: Bytes,
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its body.
+    pub body: Bytes,
 }
 
 impl Client {
-    /// A client that trusts the authorities of this file, or those of the system.
-    pub(crate) fn new(
-        ca_file: Option<&Path>,
-        timeout: Duration,
-        answer_max_bytes: usize,
-    ) -> Result<Self, String> {
+    /// A client that trusts the authorities of this file, or those of the system. The error names the file and what is
+    /// wrong with it.
+    pub fn new(ca_file: Option<&Path>, timeout: Duration, answer_max_bytes: usize) -> Result<Self, String> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -62,7 +61,7 @@ impl Client {
     }
 
     /// The answer, or why there is none. What went wrong says nothing of what was asked.
-    pub(crate) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+    pub async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         match time::timeout(self.timeout, self.answer(request)).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no answer within {:?}", self.timeout)),

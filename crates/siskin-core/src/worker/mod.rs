@@ -15,6 +15,7 @@ mod publish;
 mod subscribe;
 mod system;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, Subscribe, Unsubscribe, decode};
@@ -362,19 +363,19 @@ impl Worker {
         (events, lost)
     }
 
-    /// Follows the messages that `watch` matches, and no others any more.
+    /// Follows the messages that `watch` matches, from now on.
     pub fn arm_trace(&mut self, watch: Watch) {
         self.turn.tracer.arm(watch, self.index);
     }
 
-    /// What happened to these messages since last asked.
-    pub fn take_trace(&mut self) -> Vec<Traced> {
-        self.turn.tracer.take()
+    /// What happened since last asked to the messages that the watch `number` matched.
+    pub fn take_trace(&mut self, number: NonZeroU32) -> Vec<Traced> {
+        self.turn.tracer.take(number)
     }
 
-    /// Follows no message any more.
-    pub fn disarm_trace(&mut self) {
-        self.turn.tracer.disarm();
+    /// Follows the messages of the watch `number` no more.
+    pub fn disarm_trace(&mut self, number: NonZeroU32) {
+        self.turn.tracer.disarm(number);
     }
 
     /// How many connections are open on this worker.

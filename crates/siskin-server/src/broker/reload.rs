@@ -18,9 +18,9 @@ use crate::transport::{Bound, Door};
 /// Reads the whole configuration anew. The error names file and line.
 pub type Source = Box<dyn Fn() -> Result<Config, String> + Send + Sync>;
 
-/// What else goes by the configuration. It is shown the one that is to be in force, and says what is wrong with it, or
+/// What else goes by the configuration. It is shown the broker and what is to be in force, and says what is wrong with it, or
 /// gives what has it in force; that is not called if somebody else finds something wrong.
-pub type Follower = Box<dyn Fn(&Config) -> Result<Commit, String> + Send + Sync>;
+pub type Follower = Box<dyn Fn(&Broker, &Config) -> Result<Commit, String> + Send + Sync>;
 
 /// Has something in force that was found to be right.
 pub type Commit = Box<dyn FnOnce() + Send>;
@@ -39,7 +39,7 @@ impl Broker {
         self.reloading().source = Some(source);
     }
 
-    /// Has `follower` go by the configuration when it changes.
+    /// Has `follower` go by the configuration when it changes. It should not keep a handle on the broker.
     pub fn add_follower(&self, follower: Follower) {
         self.reloading().followers.push(follower);
     }
@@ -67,7 +67,7 @@ impl Broker {
         let old = self.config();
         let mut config = Config::clone(&old);
         take_over(&mut config, &new);
-        let commits = reloading.followers.iter().map(|follower| follower(&config));
+        let commits = reloading.followers.iter().map(|follower| follower(self, &config));
         let commits: Vec<_> = commits.collect::<Result<_, _>>().map_err(ReloadError::Wrong)?;
         let gate = (config.access != old.access).then(|| Gate::start(&config)).transpose();
         let gate = gate.map_err(StartError::Access).map_err(wrong)?;

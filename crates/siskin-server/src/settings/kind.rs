@@ -49,6 +49,11 @@ pub enum Kind {
         /// What is shown where none is named.
         word: &'static str,
     },
+    /// A web address; `word` stands for none.
+    Url {
+        /// What is shown where none is named.
+        word: &'static str,
+    },
     /// Where the HTTP API listens.
     AdminAddress,
     /// How much memory the process may take: bytes, `auto` or `none`.
@@ -94,9 +99,12 @@ impl Kind {
             },
             Self::Choice(words) if words.contains(&text) => Ok(Value::Text(text.to_owned())),
             Self::TopicLevel if is_topic_level(text) => Ok(Value::Text(text.to_owned())),
-            Self::Directory { word } | Self::File { word } | Self::Account { word } if *word == text => {
+            Self::Directory { word } | Self::File { word } | Self::Account { word } | Self::Url { word }
+                if *word == text =>
+            {
                 Ok(Value::Text(String::new()))
             }
+            Self::Url { .. } if is_url(text) => Ok(Value::Text(text.to_owned())),
             Self::Account { .. } if is_account(text) => Ok(Value::Text(text.to_owned())),
             Self::Directory { .. } | Self::File { .. } if is_path(text) => Ok(Value::Text(text.to_owned())),
             Self::AdminAddress => Ok(Value::Text(text.parse::<AdminListen>()?.to_string())),
@@ -116,7 +124,8 @@ impl Kind {
             | Self::TopicLevel
             | Self::Directory { .. }
             | Self::File { .. }
-            | Self::Account { .. } => Err(format!("`{text}` is not {}", self.expected())),
+            | Self::Account { .. }
+            | Self::Url { .. } => Err(format!("`{text}` is not {}", self.expected())),
         }
     }
 
@@ -132,11 +141,10 @@ impl Kind {
             (Self::Memory, Value::Number(value)) => Unit::Bytes.show(*value),
             (_, Value::Number(value)) => value.to_string(),
             (_, Value::Switch(value)) => value.to_string(),
-            (Self::Directory { word } | Self::File { word } | Self::Account { word }, Value::Text(value))
-                if value.is_empty() =>
-            {
-                (*word).to_owned()
-            }
+            (
+                Self::Directory { word } | Self::File { word } | Self::Account { word } | Self::Url { word },
+                Value::Text(value),
+            ) if value.is_empty() => (*word).to_owned(),
             (Self::Secret, Value::Text(value)) if value.is_empty() => NO_SECRET.to_owned(),
             (_, Value::Text(value)) => value.clone(),
         }
@@ -172,6 +180,7 @@ impl Kind {
             Self::Account { word } => {
                 format!("a user or uid, with :GROUP or :gid after it or not, or {word}")
             }
+            Self::Url { word } => format!("http://... or https://..., or {word}"),
             Self::AdminAddress => "ADDRESS:PORT, a port of 127.0.0.1, default or off".to_owned(),
             Self::Memory => "16MiB and more, auto or none".to_owned(),
             Self::Secret => format!("a text or {NO_SECRET}"),
@@ -192,6 +201,7 @@ impl Kind {
             Self::File { .. } => "FILE",
             Self::Account { .. } => "USER",
             Self::AdminAddress => "ADDRESS",
+            Self::Url { .. } => "URL",
             Self::Secret => "TEXT",
         }
     }
@@ -210,6 +220,7 @@ impl Kind {
             Self::Account { word } => {
                 return format!("a user or USER:GROUP, each a name or a number, nor `{word}`");
             }
+            Self::Url { word } => return format!("a URL that begins with http:// or https://, nor `{word}`"),
             Self::AdminAddress | Self::Secret | Self::Memory => return self.allowed(),
         };
         match self {
@@ -271,6 +282,13 @@ const NO_SECRET: &str = "none";
 
 fn is_path(text: &str) -> bool {
     !text.is_empty() && !text.chars().any(char::is_control)
+}
+
+/// A web address whose host is there.
+fn is_url(text: &str) -> bool {
+    let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let is_plain = !text.contains(|c: char| c.is_whitespace() || c.is_control());
+    is_plain && rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['/', ':', '?', '#']))
 }
 
 /// One or two names or numbers with a colon between them.

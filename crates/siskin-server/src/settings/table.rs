@@ -219,6 +219,26 @@ const ADMIN_TOKEN: Field = Field {
     },
 };
 
+const TRACES_URL: Field = Field {
+    kind: Kind::Url { word: "none" },
+    read: |config| Value::Text(config.telemetry.traces_url.clone()),
+    write: |config, value| {
+        if let Value::Text(url) = value {
+            config.telemetry.traces_url.clone_from(url);
+        }
+    },
+};
+
+const TRACES_HEADER: Field = Field {
+    kind: Kind::Secret,
+    read: |config| Value::Text(config.telemetry.traces_header.0.clone()),
+    write: |config, value| {
+        if let Value::Text(header) = value {
+            config.telemetry.traces_header.0.clone_from(header);
+        }
+    },
+};
+
 /// All settings, in the order in which they are shown.
 #[rustfmt::skip]
 pub static SETTINGS: &[Setting] = &[
@@ -273,6 +293,13 @@ pub static SETTINGS: &[Setting] = &[
         "Whether /metrics shows the names of mosquitto-exporter"),
     Setting::live("admin.metrics_emqx", switch!(admin.metrics.emqx),
         "Whether /metrics shows the names of EMQX"),
+    Setting::live("telemetry.traces_url", TRACES_URL,
+        "Where the ways of messages go as OpenTelemetry traces, by OTLP over HTTP, like http://127.0.0.1:4318/v1/traces"),
+    Setting::live("telemetry.traces_header", TRACES_HEADER,
+        "Header that goes with them, like Authorization: Bearer TOKEN"),
+    Setting::live("telemetry.traces_per_second",
+        number!(telemetry.traces_per_second: u16, Count, 1, 1000),
+        "Messages a second that each worker has followed at most"),
     Setting::live("quota.client_messages", number!(quota.client.messages: u64, Count, 0, RATE_MAX, "unlimited" = 0),
         "Messages a second that one client may publish"),
     Setting::live("quota.client_bytes", number!(quota.client.bytes: u64, Bytes, 0, RATE_MAX, "unlimited" = 0),

@@ -27,6 +27,7 @@ pub(crate) fn other_value(setting: &Setting) -> Value {
         }
         (Kind::Account { .. }, _) => Value::Text("nobody:5".to_owned()),
         (Kind::Memory, _) => Value::Number(64 << 20),
+        (Kind::Url { .. }, _) => Value::Text("https://other.example/v1/traces?a=\"5\"".to_owned()),
         (Kind::AdminAddress, _) => Value::Text("127.0.0.1:5".to_owned()),
         (_, Value::Switch(default)) => Value::Switch(!default),
         _ => Value::Text("other \"name\" \\ 5".to_owned()),

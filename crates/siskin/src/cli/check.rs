@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use siskin_admin::Admin;
+use siskin_admin::{Admin, Telemetry};
 
 use super::flags::Source;
 
@@ -18,6 +18,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     let config = args.source.resolve().and_then(|config| {
         siskin_server::check_files(&config).map_err(|error| format!("{error}\n"))?;
         Admin::check(&config.admin).map_err(|error| format!("{error}\n"))?;
+        Telemetry::check(&config.telemetry).map_err(|error| format!("{error}\n"))?;
         Ok(config)
     });
     let (written, code) = match config {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
-use siskin_admin::Admin;
+use siskin_admin::{Admin, Telemetry};
 use siskin_server::settings::sample;
 use siskin_server::{Config, Server};
 
@@ -54,6 +54,7 @@ fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // Before anybody can connect.
     Admin::check(&config.admin)?;
+    Telemetry::check(&config.telemetry)?;
     let manager = ServiceManager::from_env()
         .map_err(|error| format!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"))?;
     let server = Server::start(config)?;
@@ -61,6 +62,13 @@ fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std
     server.handle().set_source(Box::new(move || source.resolve()));
     let admin = match Admin::start(server.handle()) {
         Ok(admin) => admin,
+        Err(error) => {
+            server.stop();
+            return Err(error.into());
+        }
+    };
+    let telemetry = match Telemetry::start(server.handle()) {
+        Ok(telemetry) => telemetry,
         Err(error) => {
             server.stop();
             return Err(error.into());
@@ -92,6 +100,7 @@ fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std
             }
         }
     });
+    telemetry.stop();
     if let Some(admin) = admin {
         admin.stop();
     }
