@@ -6,10 +6,10 @@
 
 #![allow(clippy::print_stdout)] // It is there to tell.
 
+use siskin_core::Limits;
 use siskin_core::explain::TopicView;
 use siskin_core::recorder::Clock;
 use siskin_core::trace::{Amount, Watch, tell};
-use siskin_core::Limits;
 use siskin_proto::{Connect, Property, Qos, Version};
 use siskin_testkit::{Broker, will};
 

@@ -6,6 +6,7 @@ use siskin_auth::{Conversation, Pending};
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
+use super::partial::Partial;
 use crate::access::Gate;
 use crate::transport::{Arrival, Door, Peer, Transport};
 
@@ -17,7 +18,7 @@ pub(super) struct Connection {
     pub(super) door: Arc<Door>,
     pub(super) phase: Phase,
     /// The beginning of a frame whose end has not come yet.
-    pub(super) partial: Vec<u8>,
+    pub(super) partial: Partial,
     /// Which of its slot's tenants it is, for deadlines that outlive it.
     pub(super) serial: u32,
     /// Bytes that its own packets have put into its out-buffer since the kernel refused to take more.
@@ -91,7 +92,7 @@ impl Connection {
             peer,
             door,
             phase: Phase::Opening,
-            partial: Vec::new(),
+            partial: Partial::default(),
             serial,
             answers_unread: 0,
             continues: false,
@@ -148,7 +149,7 @@ impl Connection {
                 return Ok(false);
             }
             let (front, rest) = bytes.split_at(wanted.min(bytes.len()));
-            self.partial.extend_from_slice(front);
+            self.partial.bytes_mut().extend_from_slice(front);
             *bytes = rest;
         }
     }

@@ -96,7 +96,7 @@ impl Worker {
     /// Frees what has come of a packet that is not to be completed.
     pub(super) fn drop_partial(&mut self, index: u32) {
         if let Some(connection) = self.connections.get_mut(index as usize) {
-            connection.partial = Vec::new();
+            connection.partial.take();
         }
         self.count_partial(index);
     }

@@ -10,7 +10,7 @@ mod deadlines;
 mod easing;
 mod expiries;
 mod identify;
-
+mod partial;
 mod read;
 mod take_over;
 mod terms;

@@ -110,12 +110,13 @@ impl Worker {
     /// Reads a part of a large frame straight to where it is gathered. Memory for it grows with what has
     /// come, not with what was announced.
     fn read_large(&mut self, index: u32, missing: usize) {
-        let partial = &mut self.connections[index as usize].partial;
+        let partial = self.connections[index as usize].partial.bytes_mut();
         let grown_max = partial.len().clamp(READ_BYTES, LARGE_READ_BYTES);
         partial.reserve_exact(missing.min(grown_max));
         let asked = partial.capacity() - partial.len();
         let connection = &mut self.connections[index as usize];
-        let result = rustix::io::read(connection.transport.fd(), spare_capacity(&mut connection.partial));
+        let result =
+            rustix::io::read(connection.transport.fd(), spare_capacity(connection.partial.bytes_mut()));
         self.take(index, result, asked, &[]);
     }
 
@@ -176,7 +177,7 @@ impl Worker {
         match connection.complete(&mut bytes, connection.frame_max(self.packet_size_max)) {
             Ok(false) => {}
             Ok(true) => {
-                let mut whole = mem::take(&mut connection.partial);
+                let mut whole = connection.partial.take();
                 if connection.is_opening() {
                     // Should this connection leave for another worker, all of it must be in one piece.
                     whole.extend_from_slice(bytes);
@@ -210,7 +211,7 @@ impl Worker {
                     return false;
                 }
                 Ok(FrameStatus::Incomplete { .. }) => {
-                    self.connections[index as usize].partial.extend_from_slice(bytes);
+                    self.connections[index as usize].partial.bytes_mut().extend_from_slice(bytes);
                     return true;
                 }
                 Err(error) => {

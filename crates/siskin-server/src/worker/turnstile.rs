@@ -32,7 +32,7 @@ impl Worker {
         let (reason, cause) = match self.in_force.turnstile.look(stranger(&connect, peer), self.now) {
             Ok(()) => return true,
             Err(Closed::OverQuota(room_at)) if self.in_force.turnstile.excess() == Excess::Delay => {
-                self.connections[index as usize].partial = bytes.to_vec();
+                self.connections[index as usize].partial.bytes_mut().extend_from_slice(bytes);
                 self.throttle(index, room_at);
                 return false;
             }
@@ -218,7 +218,7 @@ impl Worker {
 
     /// Handles the CONNECT that had to wait.
     fn connect_at_last(&mut self, index: u32) {
-        let bytes = std::mem::take(&mut self.connections[index as usize].partial);
+        let bytes = self.connections[index as usize].partial.take();
         if self.split(index, &bytes) {
             self.check_quota(index);
         }
