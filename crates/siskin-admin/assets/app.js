@@ -81,10 +81,19 @@ function show() {
     else link.removeAttribute("aria-current");
   }
   openMenu(false);
-  const id = rest.length > 0 ? decodeURIComponent(rest.join("/")) : null;
+  const id = rest.length > 0 ? decoded(rest.join("/")) : null;
   if (page === clients && id !== null) client.render(main, life, id);
   else page.render(main, life, id);
   window.scrollTo(0, 0);
+}
+
+// What stands in an address; as it is if nobody can have written it so.
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function openMenu(isOpen) {

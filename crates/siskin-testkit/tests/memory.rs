@@ -133,6 +133,21 @@ fn nobody_new_is_let_in_when_there_is_no_memory_and_who_has_a_session_may_come()
 }
 
 #[test]
+fn no_subscription_is_added_when_there_is_no_memory_and_those_that_are_there_may_be_renewed() {
+    let broker = Broker::new();
+    let client = broker.client(Version::V5, "client");
+    let old = broker.client(Version::V3_1_1, "old");
+    client.subscribe("known", Qos::AtMostOnce);
+    relieve(&broker, Pressure::Critical, 0);
+    assert_eq!(client.subscribe("new", Qos::AtMostOnce), Reason::QuotaExceeded);
+    assert_eq!(client.subscribe("known", Qos::AtLeastOnce), Reason::GrantedQos1);
+    // SUBACK of 3.1.1 has one word for all refusals.
+    assert_eq!(old.subscribe("new", Qos::AtMostOnce), Reason::Unspecified);
+    calm_down(&broker);
+    assert_eq!(client.subscribe("new", Qos::AtMostOnce), Reason::Success);
+}
+
+#[test]
 fn who_leaves_most_unread_is_put_out_when_there_is_no_memory() {
     let broker = Broker::limited(|limits| limits.out_buffer_bytes_max = 1 << 20);
     let publisher = broker.client(Version::V5, "publisher");

@@ -6,6 +6,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use pbkdf2::hmac::{Hmac, Mac as _};
 use pbkdf2::pbkdf2_hmac;
 use sha2::{Digest as _, Sha256, Sha512};
+use stringprep::saslprep;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
@@ -229,6 +230,11 @@ impl Scheme {
 
 /// StoredKey and ServerKey. False if there is no room for exactly these.
 fn scram_keys(password: &[u8], salt: &[u8], iterations: u32, digest: &mut [u8]) -> bool {
+    // As clients prepare what they are given to prove. [RFC 5802 5.1] What cannot be prepared counts as it is.
+    let prepared = std::str::from_utf8(password).ok().and_then(|text| saslprep(text).ok());
+    let prepared =
+        Zeroizing::new(prepared.map_or_else(|| password.to_vec(), |text| text.into_owned().into_bytes()));
+    let password = &prepared[..];
     let mut salted = Zeroizing::new([0; SCRAM_KEY_LEN]);
     pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut *salted);
     let (Some(client), Some(server)) = (keyed(&*salted, b"Client Key"), keyed(&*salted, b"Server Key"))

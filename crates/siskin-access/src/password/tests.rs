@@ -67,6 +67,21 @@ fn a_scram_hash_verifies_its_password_and_gives_the_keys() {
 }
 
 #[test]
+fn a_scram_hash_is_of_the_password_as_clients_prepare_it() {
+    // The examples of RFC 4013 3, and what is prohibited there, which counts as it is.
+    let created = |password: &str| {
+        Hash::create(NewHash::ScramSha256 { iterations: 4096 }, password.as_bytes(), &[7; 16]).unwrap()
+    };
+    for (given, same) in
+        [("I\u{ad}X", "IX"), ("\u{aa}", "a"), ("\u{2168}", "IX"), ("\u{a0}x", " x"), ("\u{7}", "\u{7}")]
+    {
+        assert!(created(given).verify(same.as_bytes()), "{given:?}");
+        assert!(created(same).verify(given.as_bytes()), "{given:?}");
+    }
+    assert!(!created("user").verify(b"USER"));
+}
+
+#[test]
 fn what_is_wrong_with_a_scram_hash_is_said() {
     let cases = [
         (

@@ -60,6 +60,26 @@ fn stats_count_what_happens() {
 }
 
 #[test]
+fn memory_is_told_with_what_holds_it_and_how_much_there_may_be() {
+    let broker = Broker::with(|config| config.memory_max = 1 << 30);
+    let mut client = broker.client("client");
+    client.subscribe("a/b", 0);
+    client.publish("c", &[7; 1000], 1, true);
+    let memory = loop {
+        let memory = broker.get("/api/v1/memory");
+        if memory["held"]["subscriptions"].as_u64() > Some(0) {
+            break memory;
+        }
+    };
+    assert_eq!((&memory["max_bytes"], &memory["pressure"]), (&json!(1 << 30), &json!("calm")));
+    assert!(memory["resident_bytes"].as_u64() > Some(1 << 20), "{memory}");
+    assert!(memory["held"]["retained"].as_u64() > Some(1000), "{memory}");
+    let sum: u64 = memory["held"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    assert_eq!(memory["held_bytes"], sum);
+    broker.stop();
+}
+
+#[test]
 fn rates_come_second_by_second() {
     let broker = Broker::start();
     let seconds = loop {

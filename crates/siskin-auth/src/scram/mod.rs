@@ -8,8 +8,8 @@
 //!                                        ◄──  CONNACK  v=SIGNATURE
 //! ```
 //!
-//! Nothing is hashed here that takes long: the client does that. Channel binding is not offered. Passwords are
-//! taken as they are, without the normalisation of SASLprep, which changes none that are ASCII.
+//! Nothing is hashed here that takes long: the client does that. Channel binding is not offered. Passwords
+//! are hashed as SASLprep prepares them, which changes none that are ASCII; names are taken as they are.
 
 mod message;
 

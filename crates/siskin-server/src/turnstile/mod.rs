@@ -169,11 +169,13 @@ impl Turnstile {
             }
         }
         if let Some(address) = address.filter(|_| address_connects > 0) {
-            let address = address.to_canonical();
+            // A host with IPv6 has a network of 64 bits to itself, and may come from any address of it.
+            let bits = if address.to_canonical().is_ipv4() { 32 } else { 64 };
+            let network = Network::Prefix { address: address.to_canonical(), bits }.canonical();
+            let Network::Prefix { address, .. } = network else { return };
             let count = lock(&self.memory.addresses).entry(address, now).connects.one_more(window_ms, now);
             if count == address_connects {
-                let bits = if address.is_ipv4() { 32 } else { 128 };
-                self.ban_flapping(&Banned::Address(Network::Prefix { address, bits }), count, now);
+                self.ban_flapping(&Banned::Address(network), count, now);
             }
         }
     }
@@ -331,6 +333,18 @@ mod tests {
         turnstile.count(stranger("b", "::ffff:1.1.1.1"), at(1));
         assert!(matches!(turnstile.look(stranger("c", "1.1.1.1"), at(2)), Err(Closed::Banned(_))));
         assert_eq!(turnstile.look(stranger("a", "1.1.1.2"), at(2)), Ok(()));
+    }
+
+    #[test]
+    fn of_ipv6_a_network_of_64_bits_counts_as_one_address() {
+        let turnstile = flapping(0, 2);
+        turnstile.count(stranger("a", "2001:db8:1:2::1"), at(0));
+        turnstile.count(stranger("b", "2001:db8:1:2:ffff::9"), at(1));
+        let Err(Closed::Banned(why)) = turnstile.look(stranger("c", "2001:db8:1:2:3::3"), at(2)) else {
+            panic!("it is not banned");
+        };
+        assert!(why.contains("2001:db8:1:2::/64"), "{why}");
+        assert_eq!(turnstile.look(stranger("a", "2001:db8:1:3::1"), at(2)), Ok(()));
     }
 
     #[test]
