@@ -2,6 +2,7 @@
 
 use std::io;
 use std::mem;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,13 +65,16 @@ pub(crate) type Ask = Box<dyn FnOnce(&mut siskin_core::Worker, Now) + Send>;
 pub(crate) struct Mailbox {
     /// None when nobody reads them any more.
     letters: Mutex<Option<Vec<Letter>>>,
+    /// Bytes of the messages in them.
+    mail_bytes: AtomicUsize,
     waker: Waker,
 }
 
 impl Mailbox {
     /// The mailbox of the worker that polls `registry`, which hears of letters by `token`.
     pub(crate) fn new(registry: &Registry, token: Token) -> io::Result<Self> {
-        Ok(Self { letters: Mutex::new(Some(Vec::new())), waker: Waker::new(registry, token)? })
+        let (letters, mail_bytes) = (Mutex::new(Some(Vec::new())), AtomicUsize::new(0));
+        Ok(Self { letters, mail_bytes, waker: Waker::new(registry, token)? })
     }
 
     /// Leaves a letter, and wakes the worker unless somebody else just did. Where the worker is gone the letter is
@@ -79,6 +83,9 @@ impl Mailbox {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(waiting) = letters.as_mut() else { return };
         let was_empty = waiting.is_empty();
+        if let Letter::Mail(mail) = &letter {
+            self.mail_bytes.fetch_add(mail.bytes(), Ordering::Relaxed);
+        }
         waiting.push(letter);
         drop(letters);
         // A write to an eventfd fails only when its counter is full, and then it is readable anyway.
@@ -99,7 +106,13 @@ impl Mailbox {
         let mut letters = self.letters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(letters) = letters.as_mut() {
             mem::swap(letters, into);
+            self.mail_bytes.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether more messages lie here unread than should.
+    pub(crate) fn is_full(&self) -> bool {
+        self.mail_bytes.load(Ordering::Relaxed) > MAIL_BYTES_MAX
     }
 
     /// Drops the letters that are here and all that may come.
@@ -108,3 +121,6 @@ impl Mailbox {
         drop(letters);
     }
 }
+
+/// Bytes of messages that may lie unread before those who send more of them are made to wait.
+const MAIL_BYTES_MAX: usize = 8 * 1024 * 1024;

@@ -6,7 +6,7 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siskin_proto::{
     Disconnect, Packet, PingReq, Properties, PropertiesBuf, Property, Qos, Reason, TopicName, Version, Will,
@@ -337,6 +337,46 @@ fn messages_cross_workers_in_both_directions() {
         for client in &mut clients {
             client.expect_payload(payload.as_bytes());
         }
+    }
+    server.stop();
+}
+
+#[test]
+fn who_publishes_more_than_another_worker_keeps_up_with_is_made_to_wait() {
+    let server = broker(|config| {
+        config.workers = 2;
+        config.limits.out_buffer_bytes_max = 1 << 30;
+    });
+    // The first connection is the first worker's, the second the other's.
+    let mut publisher = Client::connect(&server, "publisher");
+    let mut subscriber = Client::connect(&server, "subscriber");
+    subscriber.subscribe("#", Qos::AtMostOnce);
+    let handle = server.handle().clone();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let (go_on, held) = std::sync::mpsc::channel::<()>();
+    let holding = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let hold = move |_: &mut siskin_core::Worker, _| {
+            begun.send(()).unwrap();
+            held.recv().unwrap();
+        };
+        // It takes longer than an answer may take.
+        let _ = runtime.block_on(handle.ask(1, hold));
+    });
+    begins.recv().unwrap();
+    let message = publisher.encoded(&Packet::Publish(publish_packet("a", &[7; 10_000], Qos::AtMostOnce)));
+    // More than all that lies between can hold, by far.
+    let most = 200_000_000;
+    publisher.stream.set_write_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut sent = 0;
+    while sent < most && publisher.stream.write_all(&message).is_ok() {
+        sent += message.len();
+    }
+    assert!(sent < most, "all of it was read");
+    go_on.send(()).unwrap();
+    holding.join().unwrap();
+    for _ in 0..sent / message.len() {
+        subscriber.expect_payload(&[7; 10_000]);
     }
     server.stop();
 }

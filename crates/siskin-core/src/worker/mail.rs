@@ -12,6 +12,7 @@ pub struct Mail {
     pub(super) deliveries: Vec<Envelope>,
     pub(super) receivers: Vec<Subscriber>,
     pub(super) claims: Vec<Claim>,
+    bytes: usize,
 }
 
 /// One message and how many of the batch's receivers are its own.
@@ -34,6 +35,7 @@ impl Mail {
         shared: Option<Arc<str>>,
     ) {
         let message = message.clone();
+        self.bytes += message.parts().size() + receivers.len() * RECEIVER_BYTES;
         self.deliveries.push(Envelope { message, receivers: receivers.len(), claims: claims.len(), shared });
         self.receivers.extend_from_slice(receivers);
         self.claims.extend_from_slice(claims);
@@ -43,4 +45,12 @@ impl Mail {
     pub fn is_empty(&self) -> bool {
         self.deliveries.is_empty()
     }
+
+    /// Bytes of its messages, each as if it were held by nobody else, with what their receivers will take.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
+
+/// About what a message takes for each receiver when it has arrived.
+const RECEIVER_BYTES: usize = 64;

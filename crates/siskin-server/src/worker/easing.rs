@@ -103,7 +103,7 @@ impl Worker {
 
     /// How many messages have come by this connection, as far as that matters now.
     pub(super) fn count_published(&self, index: u32) -> u64 {
-        if self.core.pressure() < Pressure::Critical {
+        if self.core.pressure() < Pressure::Critical && !self.is_mail_unread {
             return 0;
         }
         let Some(Phase::Open(key)) = self.connections.get(index as usize).map(|connection| &connection.phase)
@@ -113,12 +113,30 @@ impl Worker {
         self.core.messages_received(*key)
     }
 
-    /// Stops reading for a while who publishes while no memory is left. Others are read: their acknowledgements make
-    /// room.
+    /// Stops reading for a while who publishes while no memory is left, or more than another worker keeps up with.
+    /// Others are read: their acknowledgements make room.
     pub(super) fn check_memory(&mut self, index: u32, published_before: u64) {
-        if self.core.pressure() == Pressure::Critical && self.count_published(index) > published_before {
-            self.throttle(index, self.now.plus_ms(WAIT_MS));
+        let is_critical = self.core.pressure() == Pressure::Critical;
+        if !is_critical && !self.is_mail_unread || self.count_published(index) == published_before {
+            return;
         }
+        if is_critical {
+            self.throttle(index, self.now.plus_ms(WAIT_MS));
+        } else {
+            self.wait_for_mail(index);
+        }
+    }
+
+    /// Stops reading a client until another worker may have read what was sent to it.
+    pub(super) fn wait_for_mail(&mut self, index: u32) {
+        self.throttle(index, self.now.plus_ms(MAIL_WAIT_MS));
+    }
+
+    /// Looks whether another worker leaves unread what this one and others have for it.
+    pub(super) fn look_at_mail(&mut self) {
+        let own = usize::from(self.index);
+        let mut others = self.neighbours.mailboxes.iter().enumerate().filter(|(index, _)| *index != own);
+        self.is_mail_unread = others.any(|(_, mailbox)| mailbox.is_full());
     }
 }
 
@@ -141,6 +159,9 @@ const LARGE_WAIT_MS: u64 = 20;
 
 /// When none of them got complete for so long, some have to go.
 const STUCK_MS: u64 = 2000;
+
+/// Who publishes while another worker has too much unread is read once in this time.
+const MAIL_WAIT_MS: u64 = 1;
 
 /// Who publishes while no memory is left is read once in this time.
 const WAIT_MS: u64 = 250;

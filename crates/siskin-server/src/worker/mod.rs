@@ -136,6 +136,8 @@ pub(crate) struct Worker {
     /// What this worker holds in memory, as far as it has been counted, and for whom.
     surveys: VecDeque<Surveying>,
     partials: Partials,
+    /// Whether another worker has not read what was sent to it, as this turn began.
+    is_mail_unread: bool,
     wills_published: Option<Sender<()>>,
     is_stopping: bool,
 }
@@ -189,6 +191,7 @@ impl Worker {
             events: Vec::new(),
             surveys: VecDeque::new(),
             partials: Partials::default(),
+            is_mail_unread: false,
             wills_published: None,
             is_stopping: false,
         }
@@ -217,6 +220,7 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &Events) {
+        self.look_at_mail();
         let mut has_mail = false;
         let continuing = mem::take(&mut self.continuing);
         for event in events {

@@ -205,6 +205,8 @@ impl Worker {
             }
             connection.is_throttled = false;
             match connection.phase {
+                // Whoever waits for that, or for something else: there is still no room.
+                Phase::Open(_) if self.is_mail_unread => self.wait_for_mail(throttled.index),
                 Phase::Opening => self.connect_at_last(throttled.index),
                 Phase::Open(_) => {
                     self.check_quota(throttled.index);
