@@ -25,6 +25,14 @@ pub(crate) struct Browser {
 /// One browser at a time is enough for a small machine.
 static ONLY: Mutex<()> = Mutex::new(());
 
+/// What the browser says of a script whose page is loaded anew or left while it runs.
+const HAS_GONE: [&str; 4] = [
+    "Inspected target navigated or closed",
+    "Execution context was destroyed.",
+    "Cannot find context with specified id",
+    "Cannot find default execution context",
+];
+
 impl Browser {
     /// None if there is no Chromium, where tests may do without.
     pub(crate) fn start() -> Option<Self> {
@@ -79,21 +87,36 @@ impl Browser {
 
     /// What the script `body` returns, which may wait.
     pub(crate) fn run(&mut self, body: &str) -> Value {
-        let expression = format!("(async () => {{ {body} }})()");
-        let order = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
-        let answer = self.command("Runtime.evaluate", &order);
-        assert!(answer["exceptionDetails"].is_null(), "{body}: {answer}");
-        answer["result"]["value"].clone()
+        self.attempt(body).unwrap_or_else(|| panic!("the page has gone before the end of {body}"))
     }
 
-    /// Waits until the script `condition` is true.
+    /// Does what may lead the page elsewhere, so that there may be nobody left to say that it is done.
+    pub(crate) fn act(&mut self, body: &str) {
+        self.attempt(body);
+    }
+
+    /// Waits until the script `condition` is true, also if the page is loaded anew meanwhile.
     pub(crate) fn wait_for(&mut self, condition: &str) {
         let wait = format!(
             "for (let tries = 0; tries < 1000; tries += 1) {{ try {{ if ({condition}) return null; }} catch {{}} \
              await new Promise((go) => setTimeout(go, 20)); }} return document.body.innerText;"
         );
-        let text = self.run(&wait);
+        let text =
+            (0..10).find_map(|_| self.attempt(&wait)).unwrap_or_else(|| json!("it is always loaded anew"));
         assert!(text.is_null(), "the page is never so that {condition}: {text}\n{:?}", self.complaints);
+    }
+
+    /// What the script `body` returns; nothing if the page that it runs in goes away meanwhile.
+    fn attempt(&mut self, body: &str) -> Option<Value> {
+        let expression = format!("(async () => {{ {body} }})()");
+        let order = json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
+        let mut answer = match self.ask("Runtime.evaluate", &order) {
+            Ok(answer) => answer,
+            Err(error) if HAS_GONE.iter().any(|words| error["message"] == **words) => return None,
+            Err(error) => panic!("{body}: {error}"),
+        };
+        assert!(answer["exceptionDetails"].is_null(), "{body}: {answer}");
+        Some(answer["result"]["value"].take())
     }
 
     /// Waits until the page shows `text`.
@@ -113,6 +136,11 @@ impl Browser {
     }
 
     fn command(&mut self, method: &str, params: &Value) -> Value {
+        self.ask(method, params).unwrap_or_else(|error| panic!("{method}: {error}"))
+    }
+
+    /// What the browser answers, or the error that it names.
+    fn ask(&mut self, method: &str, params: &Value) -> Result<Value, Value> {
         self.commands += 1;
         let mut order = json!({"id": self.commands, "method": method, "params": params});
         if !self.page.is_empty() {
@@ -125,8 +153,8 @@ impl Browser {
             assert_eq!(message.pop(), Some(0), "the browser has ended");
             let mut message: Value = serde_json::from_slice(&message).unwrap();
             if message["id"] == self.commands {
-                assert!(message["error"].is_null(), "{method}: {message}");
-                return message["result"].take();
+                let error = message["error"].take();
+                return if error.is_null() { Ok(message["result"].take()) } else { Err(error) };
             }
             self.hear(&message);
         }

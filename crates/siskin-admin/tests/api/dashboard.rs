@@ -234,5 +234,5 @@ fn press(browser: &mut Browser, text: &str) {
         "[...document.querySelectorAll('button')].find((b) => b.innerText === '{text}' && b.offsetParent)"
     );
     browser.wait_for(&format!("{button} && !{button}.disabled"));
-    browser.run(&format!("{button}.click()"));
+    browser.act(&format!("{button}.click()"));
 }
