@@ -228,7 +228,7 @@ impl Worker {
             if filter.share().is_some() || !filter.matches(topic) {
                 return None;
             }
-            let subscriber = self.shared().router.subscription(filter, session.key)?;
+            let subscriber = self.shared().router.subscription(filter, session.key())?;
             Some(SubscriptionView {
                 filter: Arc::clone(text),
                 options: subscriber.options,
@@ -253,7 +253,7 @@ impl Worker {
         let highest = run.iter().map(|subscriber| subscriber.options.qos).max();
         let qos = granted.or(highest).unwrap_or(Qos::AtMostOnce);
         ReceiverView {
-            key: session.key,
+            key: session.key(),
             client_id: Arc::clone(&session.client_id),
             origin: session.connection.as_deref().map(|connection| connection.origin),
             subscriptions,

@@ -338,11 +338,11 @@ impl Worker {
         // It was checked when it was read.
         let Ok(filter) = TopicFilter::parse(&text) else { return };
         session.subscriptions.insert(Arc::clone(&text), Some(record));
-        let subscriber = Subscriber { session: session.key, options, id };
+        let subscriber = Subscriber { session: session.key(), options, id };
         self.shared.router.subscribe(filter, &text, subscriber);
         if filter.share().is_some() {
             session.shared += 1;
-            self.shared.router.set_online(filter, session.key, false);
+            self.shared.router.set_online(filter, session.key(), false);
         }
     }
 

@@ -221,7 +221,7 @@ impl Worker {
     fn view(&self, session: &Session) -> ClientView {
         let is_left = session.connection.is_none();
         ClientView {
-            key: session.key,
+            key: session.key(),
             client_id: Arc::clone(&session.client_id),
             version: session.version,
             connection: session.connection.as_deref().map(|connection| ConnectionView {

@@ -11,7 +11,8 @@ use crate::time::Now;
 /// One session's story as it is being written.
 #[derive(Debug)]
 pub(crate) struct Diary {
-    key: SessionKey,
+    /// The session's.
+    pub(crate) key: SessionKey,
     pub(crate) log: Log,
     /// Made with the first of these, since most sessions have none.
     pending: Option<Box<Pending>>,

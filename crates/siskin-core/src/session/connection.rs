@@ -62,7 +62,8 @@ pub(crate) struct Connection {
     /// What stands before its topics. It is the listener's, not the session's.
     pub(crate) mount_point: Option<MountPoint>,
     pub(crate) out: OutBuffer,
-    pub(crate) inbound_aliases: InboundAliases,
+    /// Made with the first that the client sets.
+    pub(crate) inbound_aliases: Option<Box<InboundAliases>>,
     /// The highest of them, as the client was told.
     pub(crate) topic_alias_max: u16,
     /// Only for a client that allows any.

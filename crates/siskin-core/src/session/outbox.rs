@@ -91,7 +91,7 @@ impl Session {
         let dropped = if connection.is_full_for(offered.parts.payload.len(), turn) {
             Some(Dropped::SlowReader)
         } else {
-            put_publish(connection, turn, self.key, offered, &cover, now).err()
+            put_publish(connection, turn, self.diary.key, offered, &cover, now).err()
         };
         match dropped {
             Some(why) => {
@@ -196,7 +196,7 @@ impl Session {
             claim.is_some() && delivery.qos == Qos::ExactlyOnce || connection.delivers_promised > 0;
         let put = match must_wait {
             true => check_size(connection, &offered.parts, &cover, now),
-            false => put_publish(connection, turn, self.key, offered, &cover, now),
+            false => put_publish(connection, turn, self.diary.key, offered, &cover, now),
         };
         match put {
             Ok(()) => {
@@ -206,7 +206,7 @@ impl Session {
                 if must_wait {
                     connection.promises += 1;
                     connection.delivers_promised += 1;
-                    let (key, connection) = (self.key, connection.serial);
+                    let (key, connection) = (self.diary.key, connection.serial);
                     turn.durable.promise(Promise { key, connection, then: Then::Deliver(id) });
                 }
                 turn.count_stored(&delivery);
@@ -240,7 +240,9 @@ impl Session {
         };
         let message = message.clone();
         turn.frames.clear();
-        if let Err(why) = put_publish(connection, turn, self.key, &mut Offered::kept(&message), &cover, now) {
+        if let Err(why) =
+            put_publish(connection, turn, self.diary.key, &mut Offered::kept(&message), &cover, now)
+        {
             turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
             self.finished(turn, id);
         }
@@ -326,7 +328,7 @@ impl Session {
         if let Some(lasting) = self.lasting.as_deref_mut()
             && !std::mem::replace(&mut lasting.is_fetching, true)
         {
-            turn.durable.want(self.key);
+            turn.durable.want(self.diary.key);
         }
     }
 
@@ -340,7 +342,11 @@ impl Session {
                 None => return true,
                 Some(Resend::Release(packet_id)) => {
                     let (reason, properties) = (Reason::Success, Properties::EMPTY);
-                    connection.put(turn, self.key, &Packet::PubRel(PubRel { packet_id, reason, properties }));
+                    connection.put(
+                        turn,
+                        self.diary.key,
+                        &Packet::PubRel(PubRel { packet_id, reason, properties }),
+                    );
                 }
                 Some(Resend::Publish(id, qos, delivery)) => {
                     // [MQTT-3.3.1-1] [MQTT5 4.3.3-7] DUP 1, and expiry no longer counts.
@@ -369,7 +375,7 @@ impl Session {
                     }
                     turn.frames.clear();
                     let mut offered = Offered::kept(&message);
-                    match put_publish(connection, turn, self.key, &mut offered, &cover, now) {
+                    match put_publish(connection, turn, self.diary.key, &mut offered, &cover, now) {
                         Ok(()) => self.note_sent(turn, offered.trace, qos, Some(id), true),
                         Err(why) => {
                             turn.dropped(&mut self.diary, &self.client_id, message.topic(), why, now);
@@ -405,7 +411,7 @@ impl Session {
         }
         for delivery in self.queue.take_shared() {
             turn.count_released(&delivery);
-            turn.orphans.push((Some(self.key), delivery));
+            turn.orphans.push((Some(self.diary.key), delivery));
         }
     }
 

@@ -26,7 +26,7 @@ impl Worker {
         self.renewing = (end < self.sessions.places()).then_some(end);
         for slot in first..end.min(self.sessions.places()) {
             let Some(session) = self.sessions.at(slot) else { continue };
-            let key = session.key;
+            let key = session.key();
             let identity =
                 session.pass.as_deref().map_or_else(Identity::default, |pass| pass.identity.clone());
             let standing = self.shared.standing(&identity, &session.client_id);

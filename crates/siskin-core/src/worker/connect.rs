@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use siskin_proto::delivery::{InboundAliases, OutboundAliases};
+use siskin_proto::delivery::OutboundAliases;
 use siskin_proto::{
     ConnAck, Connect, DecodeError, Frame, Packet, PacketKind, Properties, PropertiesBuf, Property, Qos,
     Reason, TopicName, Version, decode_connect,
@@ -343,7 +343,7 @@ impl Worker {
             keep_alive_s: terms.keep_alive_s,
             mount_point: mount_point.cloned(),
             out: OutBuffer::default(),
-            inbound_aliases: InboundAliases::new(),
+            inbound_aliases: None,
             topic_alias_max: limits.topic_alias_max,
             outbound_aliases: (outbound > 0).then(|| Box::new(OutboundAliases::new(outbound))),
         });

@@ -231,7 +231,7 @@ impl Worker {
 
     /// Ends every connection because the broker stops. [MQTT5 3.14.2-1] 0x8B
     pub fn disconnect_all(&mut self, now: Now) {
-        let keys: Vec<_> = self.sessions.iter().map(|session| session.key).collect();
+        let keys: Vec<_> = self.sessions.iter().map(|session| session.key()).collect();
         for key in keys {
             self.end(key, Cause::Shutdown, now);
         }

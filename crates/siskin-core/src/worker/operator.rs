@@ -143,7 +143,9 @@ impl Worker {
                 }
                 looked_at += 1;
                 let Ok(filter) = TopicFilter::parse(text) else { continue };
-                let Some(subscriber) = self.shared.router.subscription(filter, session.key) else { continue };
+                let Some(subscriber) = self.shared.router.subscription(filter, session.key()) else {
+                    continue;
+                };
                 let subscription = SubscriptionView {
                     filter: Arc::clone(text),
                     options: subscriber.options,

@@ -32,7 +32,7 @@ impl Worker {
         let end = places.end.min(self.sessions.places());
         for session in (places.start..end).filter_map(|slot| self.sessions.at(slot)) {
             let unread = session.connection.as_deref().map_or(0, |connection| connection.out.len() as u64);
-            holdings.add(session.key, session.queue.kept_bytes(), unread);
+            holdings.add(session.key(), session.queue.kept_bytes(), unread);
         }
         end < self.sessions.places()
     }

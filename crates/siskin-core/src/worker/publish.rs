@@ -134,7 +134,7 @@ impl Worker {
         if alias == 0 || alias > connection.topic_alias_max {
             return Err(Cause::Violation(Violation::TopicAliasTooHigh(alias)));
         }
-        let aliases = &mut connection.inbound_aliases;
+        let aliases = connection.inbound_aliases.get_or_insert_default();
         if let Some(topic) = publish.topic {
             aliases.set(alias, topic.as_str());
             return Ok(topic.as_str().into());

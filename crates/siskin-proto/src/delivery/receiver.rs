@@ -1,5 +1,6 @@
 //! The receiving half: which QoS 2 ids are open, and how many messages the other end may still send.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::PacketId;
@@ -13,10 +14,14 @@ use crate::PacketId;
 /// ```
 #[derive(Debug, Default)]
 pub struct Receiver {
-    /// Sorted; as short as the window.
-    open: Vec<PacketId>,
+    /// Made with the first, as most clients send none.
+    open: Option<Box<Open>>,
     maximum: u16,
 }
+
+/// Sorted; as short as the window.
+#[derive(Debug, Default)]
+struct Open(Vec<PacketId>);
 
 /// What a QoS 2 PUBLISH is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,30 +37,34 @@ pub enum Arrival {
 impl Receiver {
     /// Nothing open, no connection yet.
     pub const fn new() -> Self {
-        Self { open: Vec::new(), maximum: 0 }
+        Self { open: None, maximum: 0 }
     }
 
     /// These ids are open, and there is no connection yet.
     pub fn restored(mut open: Vec<PacketId>) -> Self {
         open.sort_unstable();
         open.dedup();
-        Self { open, maximum: 0 }
+        Self { open: (!open.is_empty()).then(|| Box::new(Open(open))), maximum: 0 }
     }
 
     /// A connection began on which the sender may have `receive_maximum` messages open.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.maximum = receive_maximum;
-        self.open.shrink_to_fit();
+        match &mut self.open {
+            Some(open) if !open.0.is_empty() => open.0.shrink_to_fit(),
+            open => *open = None,
+        }
     }
 
     /// A QoS 2 PUBLISH came. After `New` the id is open.
     pub fn publish(&mut self, id: PacketId) -> Arrival {
-        match self.open.binary_search(&id) {
+        let Open(open) = &mut **self.open.get_or_insert_default();
+        match open.binary_search(&id) {
             Ok(_) => Arrival::Again,
             // What an earlier connection left open counts too: it is open, and memory stays bounded.
-            Err(_) if self.open.len() >= usize::from(self.maximum) => Arrival::TooMany,
+            Err(_) if open.len() >= usize::from(self.maximum) => Arrival::TooMany,
             Err(place) => {
-                self.open.insert(place, id);
+                open.insert(place, id);
                 Arrival::New
             }
         }
@@ -63,9 +72,10 @@ impl Receiver {
 
     /// PUBREL came, or a message was refused: the id is free. False if it was not open.
     pub fn release(&mut self, id: PacketId) -> bool {
-        match self.open.binary_search(&id) {
+        let Some(Open(open)) = self.open.as_deref_mut() else { return false };
+        match open.binary_search(&id) {
             Ok(place) => {
-                self.open.remove(place);
+                open.remove(place);
                 true
             }
             Err(_) => false,
@@ -74,12 +84,12 @@ impl Receiver {
 
     /// How many QoS 2 messages are open.
     pub fn open(&self) -> usize {
-        self.open.len()
+        self.ids().len()
     }
 
     /// The open ids, in ascending order.
     pub fn ids(&self) -> &[PacketId] {
-        &self.open
+        self.open.as_deref().map_or(&[], |Open(open)| open)
     }
 }
 

@@ -25,14 +25,17 @@ pub struct Sender<M> {
     first_id: u16,
     open: u16,
     /// Messages before this place have been sent on the present connection.
-    sent: usize,
+    sent: Place,
     /// Places that may hold a PUBREL to send again on the present connection.
-    releases: Range<usize>,
+    releases: Range<Place>,
     /// What was sent on the present connection, or released on it again, and is not finished.
     held: u16,
     /// How many messages may be held.
     receive_maximum: u16,
 }
+
+/// A place in the window, or the end of it: there are no more than ids.
+type Place = u16;
 
 #[derive(Debug)]
 enum Flight<M> {
@@ -115,7 +118,7 @@ impl<M> Sender<M> {
     /// A connection began: everything unfinished is to be sent again, within the receiver's maximum.
     pub fn connected(&mut self, receive_maximum: u16) {
         self.sent = 0;
-        self.releases = 0..self.flights.len();
+        self.releases = 0..self.end();
         self.held = 0;
         self.receive_maximum = receive_maximum;
     }
@@ -139,7 +142,7 @@ impl<M> Sender<M> {
     /// Whether resends wait, with room in the window or without.
     #[inline]
     pub fn is_resending(&self) -> bool {
-        self.sent < self.flights.len() || !self.releases.is_empty()
+        self.sent < self.end() || !self.releases.is_empty()
     }
 
     /// The packet id that the next message sent will have, if one may be sent now.
@@ -155,7 +158,7 @@ impl<M> Sender<M> {
         }
         let id = self.id_at(self.flights.len());
         self.flights.push_back(Flight::Published { message, qos });
-        self.sent = self.flights.len();
+        self.sent = self.end();
         self.open += 1;
         self.held += 1;
         Ok(id)
@@ -166,19 +169,20 @@ impl<M> Sender<M> {
     /// wait. [MQTT-4.4.0-1] [MQTT-4.6.0-1] [MQTT5 3.3.4-9] [MQTT5 3.3.4-10]
     pub fn resend(&mut self) -> Option<Resend<'_, M>> {
         while let Some(place) = self.releases.next() {
-            if matches!(self.flights.get(place), Some(Flight::Released)) {
+            if matches!(self.flights.get(usize::from(place)), Some(Flight::Released)) {
                 self.held = self.held.saturating_add(1);
-                return Some(Resend::Release(self.id_at(place)));
+                return Some(Resend::Release(self.id_at(usize::from(place))));
             }
         }
-        while matches!(self.flights.get(self.sent), Some(Flight::Released | Flight::Done)) {
+        while matches!(self.flights.get(usize::from(self.sent)), Some(Flight::Released | Flight::Done)) {
             self.sent += 1;
         }
         if !self.has_room() {
             return None;
         }
-        let id = self.id_at(self.sent);
-        let Some(Flight::Published { message, qos }) = self.flights.get(self.sent) else { return None };
+        let place = usize::from(self.sent);
+        let id = self.id_at(place);
+        let Some(Flight::Published { message, qos }) = self.flights.get(place) else { return None };
         self.sent += 1;
         self.held += 1;
         Some(Resend::Publish(id, *qos, message))
@@ -257,8 +261,13 @@ impl<M> Sender<M> {
     fn flight(&mut self, id: PacketId) -> Option<&mut Flight<M>> {
         let place = self.place_of(id);
         // A message that was not sent on this connection cannot be acknowledged on it.
-        let may_wait = place >= self.sent;
+        let may_wait = place >= usize::from(self.sent);
         self.flights.get_mut(place).filter(|flight| !may_wait || matches!(flight, Flight::Released))
+    }
+
+    /// The place behind the last.
+    fn end(&self) -> Place {
+        self.flights.len() as Place
     }
 
     fn has_room(&self) -> bool {
@@ -269,7 +278,7 @@ impl<M> Sender<M> {
         let place = self.place_of(id);
         let flight = core::mem::replace(self.flights.get_mut(place)?, Flight::Done);
         self.open = self.open.saturating_sub(1);
-        if !self.releases.contains(&place) {
+        if !(usize::from(self.releases.start)..usize::from(self.releases.end)).contains(&place) {
             self.held = self.held.saturating_sub(1);
         }
         while matches!(self.flights.front(), Some(Flight::Done)) {
