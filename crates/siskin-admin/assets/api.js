@@ -95,7 +95,11 @@ async function reason(response) {
 
 // The value of an Authorization header for a token, or for a user and password.
 export function authorization({ token, user, password }) {
-  if (token !== "") return `Bearer ${token}`;
-  const bytes = new TextEncoder().encode(`${user}:${password}`);
-  return `Basic ${btoa(String.fromCharCode(...bytes))}`;
+  if (token !== "") return `Bearer ${asBytes(token)}`;
+  return `Basic ${btoa(asBytes(`${user}:${password}`))}`;
+}
+
+// Text in UTF-8, with a character for each byte, as headers have it.
+function asBytes(text) {
+  return String.fromCharCode(...new TextEncoder().encode(text));
 }

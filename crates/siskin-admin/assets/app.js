@@ -36,11 +36,11 @@ class Life {
     this.signal = this.ending.signal;
   }
 
-  // Does `task` now and then every `ms` after it was done.
-  every(ms, task) {
+  // Does `task` now and then every `ms` after it was done; `place` as below.
+  every(ms, task, place = null) {
     const turn = async () => {
       if (this.signal.aborted) return;
-      if (!document.hidden) await this.attempt(task);
+      if (!document.hidden) await this.attempt(task, place);
       setTimeout(turn, ms);
     };
     return turn();
@@ -134,6 +134,8 @@ async function nameNode() {
 document.getElementById("nav").append(
   ...PAGES.map(([path, title]) => h("a", { href: `#/${path}`, "data-path": path }, title)),
 );
+// The address says which page is shown, so that a plain link to a part of this one would lead away from it.
+document.querySelector(".skip").onclick = (event) => (event.preventDefault(), main.focus());
 document.getElementById("menu").onclick = () => openMenu(!document.body.classList.contains("menu-open"));
 document.getElementById("theme").onclick = () => {
   const { dataset } = document.documentElement;

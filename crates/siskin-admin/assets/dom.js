@@ -1,5 +1,7 @@
 // Elements are made here, and of text alone: nothing that a client has sent is ever read as HTML.
 
+const TYPED_MS = 250;
+
 // `h("p", { class: "error", onclick: act }, "text", element)`: null and false are left out.
 export function h(name, attributes = {}, ...children) {
   const element = document.createElement(name);
@@ -13,10 +15,44 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
-// Has `element` hold these and nothing else.
+// Has `element` hold these and nothing else. What had the keyboard has it afterwards, if it is there again.
 export function fill(element, ...children) {
+  const focused = element.contains(document.activeElement) ? keyOf(document.activeElement) : null;
   element.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  if (focused !== null) {
+    const again = [...element.querySelectorAll("a, button, summary")].find((child) => keyOf(child) === focused);
+    again?.focus({ preventScroll: true });
+  }
   return element;
+}
+
+// By what a control is known when it is drawn anew.
+function keyOf(control) {
+  return control.dataset.key ?? control.getAttribute("href") ?? control.textContent;
+}
+
+// Calls `draw` some time after it was asked for, once however often that was, and not while a button in `place` is held
+// down: a click on what is replaced meanwhile would be lost. Nothing is drawn for a page that has gone.
+export function drawer(life, place, everyMs, draw) {
+  let isDue = false;
+  const turn = () => {
+    if (place.matches(":active")) return setTimeout(turn, everyMs);
+    isDue = false;
+    if (!life.signal.aborted) draw();
+  };
+  return () => {
+    if (!isDue) setTimeout(turn, everyMs);
+    isDue = true;
+  };
+}
+
+// Calls `task` when nothing has been typed for a moment.
+export function whenTyped(form, task) {
+  let timer = null;
+  form.addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(task, TYPED_MS);
+  });
 }
 
 // A table of `rows`; a column is `[title, row => content, class]`. `empty` is said where there is no row.

@@ -2,6 +2,8 @@
 
 const SIZES = ["B", "KiB", "MiB", "GiB", "TiB"];
 
+const LAID_OUT_MAX = 16 * 1024;
+
 export function count(number) {
   if (number >= 1e9) return `${(number / 1e9).toFixed(2)} G`;
   if (number >= 1e6) return `${(number / 1e6).toFixed(2)} M`;
@@ -47,18 +49,40 @@ export function plural(number, noun) {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-// What a payload says: JSON is laid out, what is no text is shown as it was given, in Base64.
-export function payload(message) {
-  if (message.payload === undefined || message.payload === null) return "";
-  if (message.payload_encoding === "base64") return `Base64: ${message.payload}`;
-  return pretty(message.payload);
+// What a payload says: JSON is laid out, what is no text is shown as it was given, in Base64. Of a long one the first `most`
+// characters, as they are.
+export function payload(message, most = LAID_OUT_MAX) {
+  const text = message.payload ?? "";
+  const known = message.payload_encoding === "base64" ? (text.length / 4) * 3 : text.length;
+  const isCut = message.truncated === true || text.length > most;
+  const shown = text.length > most ? text.slice(0, most) : text;
+  const of = isCut && message.payload_bytes > known ? ` of ${bytes(message.payload_bytes)}` : "";
+  const end = isCut ? ` … (the beginning${of})` : "";
+  if (message.payload_encoding === "base64") return `Base64: ${shown}${end}`;
+  return isCut ? `${shown}${end}` : pretty(shown);
 }
 
-export function pretty(text) {
+// The beginning of a payload, for a line that has room for little.
+export function beginning(message, most) {
+  return (message.payload ?? "").slice(0, most).replace(/\s+/g, " ");
+}
+
+function pretty(text) {
   if (!/^\s*[[{]/.test(text)) return text;
   try {
     return JSON.stringify(JSON.parse(text), null, 2);
   } catch {
     return text;
   }
+}
+
+// Whether a topic filter matches a topic. [MQTT5 4.7]
+export function matches(filter, topic) {
+  const [wanted, levels] = [filter.split("/"), topic.split("/")];
+  if (topic.startsWith("$") && !filter.startsWith("$")) return false;
+  for (const [at, level] of wanted.entries()) {
+    if (level === "#") return true;
+    if (at >= levels.length || (level !== "+" && level !== levels[at])) return false;
+  }
+  return wanted.length === levels.length;
 }

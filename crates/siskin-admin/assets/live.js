@@ -49,7 +49,12 @@ export async function connect(settings) {
     },
   });
   live.mqtt = mqtt;
-  await mqtt.connect(settings.url, settings);
+  try {
+    await mqtt.connect(settings.url, settings);
+  } catch (error) {
+    mqtt.end(error.message);
+    throw error;
+  }
   tell(`connected to ${settings.url} as ${settings.clientId}`);
 }
 
@@ -57,8 +62,8 @@ export function disconnect() {
   live.mqtt?.close();
 }
 
-export async function subscribe(filter, qos) {
-  const granted = await live.mqtt.subscribe(filter, qos);
+export async function subscribe(filter, qos, options) {
+  const granted = await live.mqtt.subscribe(filter, qos, options);
   live.subscriptions = live.subscriptions.filter((other) => other.filter !== filter);
   live.subscriptions.push({ filter, qos: granted });
   tell(live.state);

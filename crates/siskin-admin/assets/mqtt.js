@@ -4,6 +4,8 @@ const CONNECT = 1, CONNACK = 2, PUBLISH = 3, PUBACK = 4, PUBREC = 5, PUBREL = 6,
 const SUBSCRIBE = 8, SUBACK = 9, UNSUBSCRIBE = 10, UNSUBACK = 11, PINGREQ = 12, PINGRESP = 13, DISCONNECT = 14;
 
 const KEEP_ALIVE_S = 30;
+// Bytes of a payload that are kept: people read no more, and hundreds of messages are kept.
+const PAYLOAD_KEPT = 16 * 1024;
 const REASON_STRING = 0x1f;
 const text = new TextEncoder();
 const strict = new TextDecoder("utf-8", { fatal: true });
@@ -42,9 +44,9 @@ export class Mqtt {
     this.end(null);
   }
 
-  // Resolves with the QoS that was granted.
-  subscribe(filter, qos) {
-    return this.ask(SUBSCRIBE, [0, ...string(filter), qos]);
+  // Resolves with the QoS that was granted. `options` are what stands above the QoS. [MQTT5 3.8.3.1]
+  subscribe(filter, qos, options = 0) {
+    return this.ask(SUBSCRIBE, [0, ...string(filter), qos | options]);
   }
 
   unsubscribe(filter) {
@@ -174,8 +176,8 @@ export class Mqtt {
     if (this.isOver) return;
     this.isOver = true;
     clearInterval(this.timer);
-    this.socket.close();
-    this.opened.reject(new Error(why ?? "closed"));
+    this.socket?.close();
+    this.opened?.reject(new Error(why ?? "closed"));
     for (const { reject } of this.waiting.values()) reject(new Error(why ?? "closed"));
     this.on.closed(why);
   }
@@ -249,13 +251,16 @@ function connectBody(clientId, user, password) {
   ];
 }
 
-// A payload as text, or as Base64 if it is none.
+// A payload as text, or as Base64 if it is none; of a long one the beginning, without half a character at its end.
 function decoded(bytes) {
+  const truncated = bytes.length > PAYLOAD_KEPT;
+  const kept = bytes.subarray(0, PAYLOAD_KEPT);
+  const rest = { payload_bytes: bytes.length, truncated };
   try {
-    return { payload: strict.decode(bytes), payload_encoding: "plain", payload_bytes: bytes.length };
+    const payload = new TextDecoder("utf-8", { fatal: true }).decode(kept, { stream: truncated });
+    return { payload, payload_encoding: "plain", ...rest };
   } catch {
-    const binary = Array.from(bytes, (byte) => String.fromCharCode(byte)).join("");
-    return { payload: btoa(binary), payload_encoding: "base64", payload_bytes: bytes.length };
+    return { payload: btoa(String.fromCharCode(...kept)), payload_encoding: "base64", ...rest };
   }
 }
 

@@ -19,6 +19,7 @@ mod guard;
 mod heaviest;
 mod message;
 mod metrics;
+mod patience;
 mod rates;
 mod request;
 mod router;

@@ -26,14 +26,30 @@ pub(crate) enum Coding {
 pub(crate) struct Text {
     pub(crate) text: String,
     pub(crate) coding: Coding,
+    /// Whether it is the beginning alone.
+    pub(crate) is_cut: bool,
 }
 
 impl Text {
     /// `bytes` as they are if they are text, else in Base64.
     pub(crate) fn of(bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Self { text: text.to_owned(), coding: Coding::Plain },
-            Err(_) => Self { text: Base64::encode_string(bytes), coding: Coding::Base64 },
+        Self::beginning(bytes, usize::MAX)
+    }
+
+    /// The same of the first `most` of them; of text not a part of a character.
+    pub(crate) fn beginning(bytes: &[u8], most: usize) -> Self {
+        let is_cut = bytes.len() > most;
+        let bytes = &bytes[..bytes.len().min(most)];
+        let whole = match std::str::from_utf8(bytes) {
+            Ok(text) => Some(text),
+            Err(error) if is_cut && error.error_len().is_none() => {
+                std::str::from_utf8(&bytes[..error.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        };
+        match whole {
+            Some(text) => Self { text: text.to_owned(), coding: Coding::Plain, is_cut },
+            None => Self { text: Base64::encode_string(bytes), coding: Coding::Base64, is_cut },
         }
     }
 }
@@ -130,4 +146,29 @@ fn checked<'a>(name: &str, text: &'a str) -> Result<&'a str, Failure> {
         )));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_between_characters_and_stays_text() {
+        for (bytes, most, text, coding, is_cut) in [
+            ("grün".as_bytes(), 5, "grün", Coding::Plain, false),
+            ("grün".as_bytes(), 4, "grü", Coding::Plain, true),
+            ("grün".as_bytes(), 3, "gr", Coding::Plain, true),
+            (b"\xff\xfe", 2, "//4=", Coding::Base64, false),
+            (b"a\xffb", 2, "Yf8=", Coding::Base64, true),
+            // Half a character at the end of all there is was not cut.
+            (b"gr\xc3", 3, "Z3LD", Coding::Base64, false),
+        ] {
+            let cut = Text::beginning(bytes, most);
+            assert_eq!(
+                (cut.text.as_str(), cut.coding, cut.is_cut),
+                (text, coding, is_cut),
+                "{bytes:?} {most}"
+            );
+        }
+    }
 }

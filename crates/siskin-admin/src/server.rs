@@ -19,6 +19,7 @@ use tokio::time::sleep;
 
 use crate::app::App;
 use crate::guard::Credentials;
+use crate::patience::Patience;
 use crate::rates;
 use crate::router;
 
@@ -178,7 +179,7 @@ async fn connection(stream: TcpStream, router: Router, _place: OwnedSemaphorePer
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(Patience::new(stream, WRITE_TIMEOUT)), service)
         .await;
     if let Err(error) = served {
         tracing::debug!("a connection to the admin API ended: {error}");
@@ -222,6 +223,9 @@ const CONNECTIONS_MAX: usize = 128;
 
 /// Time for the head of a request, from the one before on. Then the connection is closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a peer may take nothing of what it is sent. Then the connection is closed.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Bytes of the head of a request, and of what is read ahead of its body.
 const BUFFER_BYTES_MAX: usize = 64 * 1024;

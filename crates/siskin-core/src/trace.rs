@@ -49,6 +49,13 @@ pub struct TraceId {
     count: u16,
 }
 
+impl TraceId {
+    /// Of the `count`th message that `worker` follows for the watch of that number.
+    pub const fn new(watch: NonZeroU32, worker: u16, count: u16) -> Self {
+        Self { watch, worker, count }
+    }
+}
+
 /// What happened to a message that is followed.
 #[derive(Clone, Debug)]
 pub struct Traced {
@@ -268,7 +275,7 @@ impl Tracer {
         let armed = self.armed.iter_mut().find_map(|armed| armed.wants(parts.topic, client_id))?;
         armed.left -= 1;
         armed.count = armed.count.wrapping_add(1);
-        let id = TraceId { watch: armed.watch.number, worker: armed.worker, count: armed.count };
+        let id = TraceId::new(armed.watch.number, armed.worker, armed.count);
         armed.current = Some(id);
         let parent = parts.properties.user_properties().find(|(name, _)| *name == TRACEPARENT);
         let station = Station::Received {
@@ -292,6 +299,8 @@ impl Tracer {
     pub(crate) fn await_answer(&mut self, key: SessionKey, packet_id: PacketId) {
         for armed in &mut self.armed {
             if let Some(id) = armed.current.take() {
+                // One that was never answered, as its client had gone.
+                armed.unanswered.retain(|(k, p, _)| (*k, *p) != (key, packet_id));
                 armed.unanswered.push((key, packet_id, id));
             }
         }
@@ -328,7 +337,8 @@ impl Armed {
             self.left = messages;
             self.until = self.now.plus_ms(1000);
             // Who has not been answered in all that time is not waited for.
-            self.unanswered.truncate(usize::from(messages));
+            let old = self.unanswered.len().saturating_sub(usize::from(messages));
+            self.unanswered.drain(..old);
         }
         if self.left == 0 || self.stations.len() >= STATIONS_MAX {
             return None;

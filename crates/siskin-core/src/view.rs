@@ -20,6 +20,8 @@ pub struct ClientView {
     pub key: SessionKey,
     /// Its client id.
     pub client_id: Arc<str>,
+    /// The user name that its client has proven to be its own.
+    pub user_name: Option<Arc<str>>,
     /// The version of the connection that is or was.
     pub version: Version,
     /// The connection it has now.
@@ -223,6 +225,7 @@ impl Worker {
         ClientView {
             key: session.key(),
             client_id: Arc::clone(&session.client_id),
+            user_name: session.user_name().map(Arc::from),
             version: session.version,
             connection: session.connection.as_deref().map(|connection| ConnectionView {
                 window: session.sender.receive_maximum(),

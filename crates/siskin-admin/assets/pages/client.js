@@ -6,17 +6,18 @@ import { bytes, count, expiry, moment, payload } from "../format.js";
 
 export function render(main, life, id) {
   const at = (rest = "") => `clients/${encodeURIComponent(id)}${rest}`;
+  const refusal = h("div");
   const error = h("div");
   const body = h("div");
   const act = (question, task) => () => confirmed(question) && life.attempt(async (signal) => {
     await task(signal);
     await load(signal);
-  }, error);
+  }, refusal);
   const kick = act(`Disconnect ${id}? Its session stays.`, (signal) => api(at(), { method: "DELETE", signal }));
   const ban = act(`Keep the client id ${id} out until the broker is started again?`, (signal) =>
     api("bans", { method: "POST", body: { client_id: id, reason: "banned on the dashboard" }, signal }));
   fill(main, h("p", { class: "path" }, h("a", { href: "#/clients" }, "Clients")), h("h1", { class: "id" }, id),
-    h("p", { class: "actions" }, h("button", { onclick: kick }, "Disconnect"), h("button", { onclick: ban }, "Ban")), error, body);
+    h("p", { class: "actions" }, h("button", { onclick: kick }, "Disconnect"), h("button", { onclick: ban }, "Ban")), refusal, error, body);
 
   const load = async (signal) => {
     const query = { utc_offset_s: -new Date().getTimezoneOffset() * 60 };
@@ -31,7 +32,7 @@ export function render(main, life, id) {
       !story && !client && h("p", { class: "empty" }, "The broker knows nothing of such a client."),
       story && told(story), client && known(client), parts && waiting(...parts));
   };
-  life.every(2000, () => life.attempt(load, error));
+  life.every(2000, load, error);
 }
 
 function unlessMissing(error) {

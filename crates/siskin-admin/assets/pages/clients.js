@@ -1,7 +1,7 @@
 // Who is connected, and whose sessions wait for them.
 
 import { api } from "../api.js";
-import { field, fields, fill, h, table } from "../dom.js";
+import { field, fields, fill, h, table, whenTyped } from "../dom.js";
 import { bytes, count, moment } from "../format.js";
 import { pages } from "../paging.js";
 
@@ -20,14 +20,14 @@ export function render(main, life) {
     ["Address", (c) => c.address ?? "–"],
     ["Version", (c) => c.version],
     ["Since", (c) => moment(c.connected_at ?? c.disconnected_at)],
-    ["Subscriptions", (c) => count(c.subscriptions + c.shared_subscriptions), "number"],
+    ["Subscriptions", (c) => count(c.subscriptions), "number"],
     ["Waiting", (c) => count(c.queue_messages), "number"],
     ["Unacknowledged", (c) => count(c.inflight), "number"],
     ["Received", (c) => (c.traffic ? bytes(c.traffic.bytes_received) : "–"), "number"],
     ["Sent", (c) => (c.traffic ? bytes(c.traffic.bytes_sent) : "–"), "number"],
   ], rows, "No client is like that.");
   const refresh = pages(life, list, load, "clients", show, 3000);
-  form.addEventListener("input", refresh);
+  whenTyped(form, refresh);
   form.addEventListener("submit", (event) => event.preventDefault());
 }
 

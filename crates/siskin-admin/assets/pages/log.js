@@ -1,12 +1,15 @@
 // What happens to clients while it happens, and single messages on their ways.
 
 import { api, follow } from "../api.js";
-import { field, fields, fill, h, save, section } from "../dom.js";
-import { moment } from "../format.js";
+import { drawer, field, fields, fill, h, save, section } from "../dom.js";
+import { moment, plural } from "../format.js";
 
 const LINES_KEPT = 1000;
 const LEVELS = [["debug", "all"], ["info", "info"], ["warn", "warnings"]];
 const AGAIN_MS = 2000;
+const DRAW_EVERY_MS = 100;
+const STATIONS_SHOWN = 2000;
+const STATIONS_OF_A_MESSAGE_SHOWN = 200;
 
 export function render(main, life) {
   fill(main, h("h1", {}, "Log and trace"), log(life), trace(life));
@@ -32,27 +35,27 @@ function log(life) {
       event.client_id && h("a", { class: "id", href: `#/clients/${encodeURIComponent(event.client_id)}` }, event.client_id),
       event.address && h("span", { class: "dim" }, event.address),
       h("span", {}, event.event === "missed" ? `${event.count} events came too fast to be shown` : event.text))));
-  let isDue = false;
-  const take = (event) => {
-    events.unshift(event);
-    events.length = Math.min(events.length, LINES_KEPT);
-    if (isDue || isPaused) return;
-    isDue = true;
-    setTimeout(() => {
-      isDue = false;
-      if (!isPaused) draw();
-    }, 100);
-  };
+  const drawSoon = drawer(life, lines, DRAW_EVERY_MS, () => isPaused || draw());
   let following = null;
   const start = async () => {
     following?.abort();
     const mine = (following = new AbortController());
     const signal = AbortSignal.any([mine.signal, life.signal]);
     const query = { ...fields(form), follow: true, limit: 200 };
+    events = [];
+    draw();
+    // What was shown before the connection was lost stays, and is not shown twice.
+    let since = 0;
     while (!signal.aborted) {
-      events = [];
-      draw();
-      await life.attempt(() => follow("events", query, signal, take), error);
+      const from = since;
+      await life.attempt(() => follow("events", query, signal, (event) => {
+        if (error.firstChild) fill(error);
+        if (event.unix_ms <= from) return;
+        since = event.unix_ms ?? since;
+        events.unshift(event);
+        events.length = Math.min(events.length, LINES_KEPT);
+        drawSoon();
+      }), error);
       if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
     }
   };
@@ -68,7 +71,9 @@ function log(life) {
 
 function trace(life) {
   const error = h("div");
+  const state = h("p", { class: "dim" });
   const ways = h("div");
+  // The latest trace with what is known of it so far.
   let shown = null;
   const form = h("form", { class: "filters" },
     field("Topic filter", { name: "topic", value: "#" }), field("Client id of the publisher", { name: "client_id" }),
@@ -86,25 +91,34 @@ function trace(life) {
     }, error);
   });
   const load = async (signal) => {
-    const { traces } = await api("traces", { signal });
-    const latest = traces.at(-1);
-    shown = latest ? await api(`traces/${latest.id}`, { signal }) : null;
-    fill(ways, shown ? told(shown) : h("p", { class: "empty" }, "No trace yet. A trace follows the next messages from their publisher to each receiver."));
+    const latest = (await api("traces", { signal })).traces.at(-1);
+    if (!latest) return fill(state, "No trace yet. A trace follows the next messages from their publisher to each receiver.");
+    if (shown?.id !== latest.id) {
+      shown = { ...latest, stations: [], next: 0 };
+      fill(ways);
+    }
+    // Of one that had ended when it was read last there is no more.
+    if (shown.isWhole) return;
+    const { stations = [], ...more } = await api(`traces/${latest.id}`, { query: { after: shown.next }, signal });
+    shown = { ...more, stations: shown.stations.concat(stations), isWhole: more.ended !== null && more.ended !== undefined };
+    fill(state, `${shown.messages} of ${shown.count} messages; the trace ${shown.ended ? `ended (${shown.ended})` : "goes on"}`);
+    if (stations.length > 0) fill(ways, told(shown.stations));
   };
-  life.every(1000, load);
-  return section("Messages on their ways", form, error, ways);
+  const trouble = h("div");
+  life.every(1000, load, trouble);
+  return section("Messages on their ways", form, error, trouble, state, ways);
 }
 
-function told({ stations = [], messages, count, ended }) {
-  const numbers = [...new Set(stations.map((station) => station.message))];
-  const state = ended ? `ended (${ended})` : "goes on";
-  return [
-    h("p", { class: "dim" }, `${messages} of ${count} messages; the trace ${state}`),
-    numbers.map((number) => {
-      const own = stations.filter((station) => station.message === number);
-      const from = own[0].unix_ms;
-      return h("ol", { class: "story" }, own.map((station) => h("li", { class: `event ${station.station}` },
-        h("time", {}, station.unix_ms === from ? moment(from) : `+${station.unix_ms - from} ms`), h("span", {}, station.text))));
-    }),
-  ];
+// One list for each message; what is too much to be shown is in what “Save” gives.
+function told(stations) {
+  const ways = Map.groupBy(stations, (station) => station.message);
+  let room = STATIONS_SHOWN;
+  return [...ways.values()].map((own) => {
+    const from = own[0].unix_ms;
+    const first = own.slice(0, Math.min(STATIONS_OF_A_MESSAGE_SHOWN, room));
+    room -= first.length;
+    return h("ol", { class: "story" }, first.map((station) => h("li", { class: `event ${station.station}` },
+      h("time", {}, station.unix_ms === from ? moment(from) : `+${station.unix_ms - from} ms`), h("span", {}, station.text))),
+    own.length > first.length && h("li", { class: "dim" }, `and ${plural(own.length - first.length, "more station")}`));
+  });
 }

@@ -1,7 +1,7 @@
 // A client in the page: it connects over WebSocket, subscribes, receives and publishes.
 
 import { api } from "../api.js";
-import { field, fields, fill, h, section, table } from "../dom.js";
+import { drawer, field, fields, fill, h, section, table } from "../dom.js";
 import { moment, payload } from "../format.js";
 import { addresses, connect, disconnect, isConnected, live, newClientId, subscribe, unsubscribe, watch } from "../live.js";
 
@@ -10,6 +10,7 @@ const DRAW_EVERY_MS = 200;
 
 export function render(main, life) {
   const error = h("div");
+  const hint = h("div");
   const state = h("p", { class: "state", role: "status" });
   const chosen = live.settings ?? { url: "", clientId: newClientId(), user: "", password: "" };
   const connection = h("form", { class: "filters" },
@@ -30,7 +31,7 @@ export function render(main, life) {
     h("label", { class: "field" }, h("span", {}, "Payload"), h("textarea", { name: "payload", rows: 3, spellcheck: "false" })),
     h("p", { class: "actions" }, h("button", { class: "main" }, "Publish"), h("span", { class: "dim", role: "status" })));
   fill(main, h("h1", {}, "Publish and subscribe"), error,
-    section("Connection", state, connection),
+    section("Connection", state, hint, connection),
     section("Publish", publishing),
     section("Subscriptions", subscribing, subscriptions),
     section("Received", received));
@@ -43,7 +44,7 @@ export function render(main, life) {
     fill(received, table([
       ["Time", (m) => moment(m.received_at)],
       ["Topic", (m) => h("span", { class: "id" }, m.topic)],
-      ["Payload", (m) => h("code", { class: "payload" }, payload(m).slice(0, 1000))],
+      ["Payload", (m) => h("code", { class: "payload" }, payload(m, 1000))],
       ["QoS", (m) => `${m.qos}${m.retain ? ", retained" : ""}`],
     ], live.messages, isConnected() ? "Nothing yet. Subscribe to a filter above." : "Connect and subscribe to see messages."));
   };
@@ -75,20 +76,12 @@ export function render(main, life) {
       fill(note, "published by the broker, as this page is not connected");
     }
   }));
-  let isDue = false;
-  watch(life, () => {
-    if (isDue) return;
-    isDue = true;
-    setTimeout(() => {
-      isDue = false;
-      if (!life.signal.aborted) draw();
-    }, DRAW_EVERY_MS);
-  });
+  watch(life, drawer(life, main, DRAW_EVERY_MS, draw));
   if (chosen.url === "") {
     life.attempt(async (signal) => {
       const [url] = await addresses(signal);
       if (url) connection.elements.url.value = url;
-      else fill(error, h("p", { class: "warning" }, "The broker has no WebSocket listener: start it with --ws-port 8083. Publishing works without."));
+      else fill(hint, h("p", { class: "warning" }, "The broker has no WebSocket listener: start it with --ws-port 8083. Publishing works without."));
     }, error);
   }
   draw();

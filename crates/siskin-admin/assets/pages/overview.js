@@ -8,6 +8,13 @@ import { clientLink } from "./clients.js";
 
 const SPAN_S = 300;
 
+const STORE_TROUBLES = {
+  behind: "The disk does not keep up: who publishes what must last is slowed down.",
+  tight: "The store has little room left: what must last is refused, what is kept is still delivered.",
+  full: "The store is full: what must last is refused.",
+  failing: "The store's device fails: what must last is refused.",
+};
+
 export function render(main, life) {
   const figures = h("div", { class: "tiles" });
   const warnings = h("div");
@@ -58,12 +65,14 @@ export function render(main, life) {
 }
 
 function tiles(stats, memory, store, last) {
-  const dropped = Object.values(stats.dropped).reduce((sum, number) => sum + number, 0);
   const all = (numbers) => numbers.reduce((sum, number) => sum + number, 0);
+  // What its own publisher did not want back is no loss.
+  const { no_local: _, ...lost } = stats.dropped;
+  const dropped = all(Object.values(lost));
   const budget = memory.max_bytes ? `of ${bytes(memory.max_bytes)}` : "without a limit";
   return [
     tile("Connections", count(stats.connections), `${count(stats.sessions)} sessions`),
-    tile("Subscriptions", count(stats.subscriptions + stats.shared_subscriptions), `${count(stats.filters)} filters`),
+    tile("Subscriptions", count(stats.subscriptions), `${count(stats.filters)} filters`),
     tile("Received", `${count(last?.messages_received ?? 0)}/s`, `${count(all(stats.messages_received))} in all`),
     tile("Sent", `${count(last?.messages_sent ?? 0)}/s`, `${count(all(stats.messages_sent))} in all`),
     tile("Dropped", count(dropped), `${count(stats.refused)} connections refused`),
@@ -84,6 +93,6 @@ function tile(name, value, note) {
 function troubles(memory, store) {
   return [
     memory.pressure !== "calm" && h("p", { class: "warning" }, `Memory is ${memory.pressure}: see what holds it below.`),
-    !["good", "memory"].includes(store.health) && h("p", { class: "warning" }, `The store is ${store.health}: what must last is refused.`),
+    STORE_TROUBLES[store.health] && h("p", { class: "warning" }, STORE_TROUBLES[store.health]),
   ];
 }

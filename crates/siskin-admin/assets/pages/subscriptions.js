@@ -1,7 +1,7 @@
 // Who has subscribed to what.
 
 import { api } from "../api.js";
-import { field, fields, fill, h, table } from "../dom.js";
+import { field, fields, fill, h, table, whenTyped } from "../dom.js";
 import { pages } from "../paging.js";
 import { clientLink } from "./clients.js";
 
@@ -14,7 +14,7 @@ export function render(main, life) {
   fill(main, h("h1", {}, "Subscriptions"), form, list);
   const load = (query, signal) => api("subscriptions", { query: { ...fields(form), ...query }, signal });
   const options = (s) => [
-    s.group && `shared by ${s.group}`, s.no_local && "no local", s.retain_as_published && "retain as published",
+    s.no_local && "no local", s.retain_as_published && "retain as published",
     s.retain_handling > 0 && `retain handling ${s.retain_handling}`,
   ].filter(Boolean).join(", ");
   const show = (rows) => table([
@@ -24,6 +24,6 @@ export function render(main, life) {
     ["Options", (s) => options(s) || "–"],
   ], rows, "No subscription is like that.");
   const refresh = pages(life, list, load, "subscriptions", show, 5000);
-  form.addEventListener("input", refresh);
+  whenTyped(form, refresh);
   form.addEventListener("submit", (event) => event.preventDefault());
 }

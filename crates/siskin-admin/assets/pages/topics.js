@@ -1,12 +1,18 @@
 // The tree of topics with their latest values: what is retained, and what is published while one looks.
 
 import { api } from "../api.js";
-import { fill, field, fields, h, section } from "../dom.js";
-import { moment, payload, plural } from "../format.js";
+import { drawer, fill, field, fields, h, section } from "../dom.js";
+import { beginning, matches, moment, payload, plural } from "../format.js";
 import { addresses, connect, isConnected, live, newClientId, subscribe, unsubscribe, watch } from "../live.js";
 
 const TOPICS_MAX = 5000;
+const NODES_MAX = 20000;
 const DRAW_EVERY_MS = 250;
+const VALUE_SHOWN = 80;
+
+// Retained messages are known already, and whether a message is one that is retained is to be seen: Retain Handling 2 and
+// Retain As Published. [MQTT5 3.8.3.1]
+const LIVE_OPTIONS = 0x28;
 
 export function render(main, life) {
   const tree = new Tree();
@@ -21,7 +27,9 @@ export function render(main, life) {
   fill(main, h("h1", {}, "Topics"), form, error, note, h("div", { class: "split" }, list, detail));
 
   const filter = () => fields(form).filter.trim() || "#";
+  // The filter whose messages are shown as they come, and whether it was subscribed to for that.
   let watched = null;
+  let isOurs = false;
   let chosen = null;
 
   const draw = () => {
@@ -38,7 +46,11 @@ export function render(main, life) {
     explain(life, detail, topic);
     draw();
   };
-  const load = () => life.attempt(async (signal) => {
+  let loading = null;
+  const load = () => life.attempt(async () => {
+    loading?.abort();
+    const mine = (loading = new AbortController());
+    const signal = AbortSignal.any([mine.signal, life.signal]);
     tree.clear();
     for (let after; !tree.isFull; ) {
       const part = await api("retained", { query: { filter: filter(), limit: 500, payload: true, after }, signal });
@@ -54,15 +66,23 @@ export function render(main, life) {
       if (!url) throw new Error("no listener");
       await connect(live.settings ?? { url, clientId: newClientId(), user: "", password: "" });
     }
-    if (watched !== null) await unsubscribe(watched);
-    watched = filter();
-    await subscribe(watched, 0);
+    await leave();
+    const wanted = filter();
+    isOurs = !live.subscriptions.some((subscription) => subscription.filter === wanted);
+    if (signal.aborted) return;
+    if (isOurs) await subscribe(wanted, 0, LIVE_OPTIONS);
+    watched = wanted;
+    // Who has gone to another page meanwhile does not look any more.
+    if (signal.aborted) return stop();
     draw();
   };
-  const stop = async () => {
+  const leave = async () => {
     const was = watched;
     watched = null;
-    if (isConnected() && was !== null) await unsubscribe(was);
+    if (isOurs && isConnected() && was !== null) await unsubscribe(was);
+  };
+  const stop = async () => {
+    await leave();
     draw();
   };
 
@@ -84,18 +104,17 @@ export function render(main, life) {
     if (watched !== null && isConnected()) goLive(life.signal).catch((problem) => fill(error, h("p", { class: "error" }, problem.message)));
   });
   form.elements.search.addEventListener("input", draw);
-  let isDue = false;
+  const drawSoon = drawer(life, list, DRAW_EVERY_MS, draw);
   watch(life, (message) => {
-    if (message === null || watched === null) return;
-    tree.put({ ...message, retained: message.retain, isNew: true });
-    if (isDue) return;
-    isDue = true;
-    setTimeout(() => {
-      isDue = false;
-      if (!life.signal.aborted) draw();
-    }, DRAW_EVERY_MS);
+    if (message !== null) {
+      if (watched === null || !matches(watched, message.topic)) return;
+      if (message.retain && message.payload_bytes === 0) tree.forget(message.topic);
+      else tree.put({ ...message, retained: message.retain, isNew: true });
+    }
+    drawSoon();
   });
-  life.signal.addEventListener("abort", stop);
+  // The connection may be gone, and with it the subscription.
+  life.signal.addEventListener("abort", () => leave().catch(() => {}));
   load();
 }
 
@@ -130,22 +149,23 @@ class Tree {
   }
 
   clear() {
-    this.root = node("", "");
+    this.root = node("");
     this.size = 0;
+    this.nodes = 0;
   }
 
   get isFull() {
-    return this.size >= TOPICS_MAX;
+    return this.size >= TOPICS_MAX || this.nodes >= NODES_MAX;
   }
 
   put(message) {
     let at = this.root;
-    const levels = message.topic.split("/");
-    for (const [depth, level] of levels.entries()) {
+    for (const level of message.topic.split("/")) {
       let next = at.children.get(level);
       if (!next) {
         if (this.isFull) return;
-        next = node(level, levels.slice(0, depth + 1).join("/"));
+        next = node(level);
+        this.nodes += 1;
         at.children.set(level, next);
       }
       at = next;
@@ -154,41 +174,57 @@ class Tree {
     at.value = message;
   }
 
+  // Nothing is on `topic` any more.
+  forget(topic) {
+    const way = [this.root];
+    for (const level of topic.split("/")) {
+      const next = way.at(-1).children.get(level);
+      if (!next) return;
+      way.push(next);
+    }
+    if (way.at(-1).value) this.size -= 1;
+    way.at(-1).value = null;
+    for (let at = way.pop(); way.length > 0 && !at.value && at.children.size === 0; at = way.pop()) {
+      way.at(-1).children.delete(at.level);
+      this.nodes -= 1;
+    }
+  }
+
   find(topic) {
     let at = this.root;
     for (const level of topic.split("/")) at = at?.children.get(level);
-    return at?.value;
+    return at?.value ?? null;
   }
 
   draw(list, search, choose) {
-    const rows = [...this.root.children.values()].map((child) => this.row(child, search, choose, 1));
+    const rows = [...this.root.children.values()].map((child) => this.row(child, child.level, search, choose, 1));
     const shown = rows.filter(Boolean);
     fill(list, shown.length > 0 ? shown : h("li", { class: "empty" }, "No topic. Retained messages stand here, and live ones as they come."));
   }
 
-  row(at, search, choose, depth) {
-    const isFound = search === "" || at.topic.toLowerCase().includes(search);
-    const isOpen = search !== "" || this.open.has(at.topic) || (depth === 1 && this.root.children.size === 1);
+  row(at, topic, search, choose, depth) {
+    const isFound = search === "" || topic.toLowerCase().includes(search);
+    const isOpen = search !== "" || this.open.has(topic) || (depth === 1 && this.root.children.size === 1);
     const children = isOpen || !isFound
-      ? [...at.children.values()].map((child) => this.row(child, isFound ? "" : search, choose, depth + 1)).filter(Boolean)
+      ? [...at.children.values()].map((child) => this.row(child, `${topic}/${child.level}`, isFound ? "" : search, choose, depth + 1)).filter(Boolean)
       : [];
     if (!isFound && children.length === 0) return null;
     const toggle = () => {
-      if (!this.open.delete(at.topic)) this.open.add(at.topic);
-      choose(at.topic);
+      if (!this.open.delete(topic)) this.open.add(topic);
+      choose(topic);
     };
     const isNew = at.value?.isNew;
     if (at.value) at.value.isNew = false;
     return h("li", { role: "treeitem", "aria-expanded": at.children.size > 0 ? String(isOpen) : null },
-      h("button", { class: `level${isNew ? " flash" : ""}`, onclick: toggle },
+      h("button", { class: `level${isNew ? " flash" : ""}`, "data-key": topic, onclick: toggle },
         h("span", { class: "mark" }, at.children.size === 0 ? "" : isOpen ? "▾" : "▸"),
         h("span", { class: "name" }, at.level === "" ? "(empty level)" : at.level),
         at.children.size > 0 && h("span", { class: "dim" }, ` ${at.children.size}`),
-        at.value && h("span", { class: "value" }, payload(at.value).slice(0, 80))),
+        at.value && h("span", { class: "value" }, beginning(at.value, VALUE_SHOWN))),
       children.length > 0 && h("ul", { role: "group" }, children));
   }
 }
 
-function node(level, topic) {
-  return { level, topic, children: new Map(), value: null };
+function node(level) {
+  return { level, children: new Map(), value: null };
 }

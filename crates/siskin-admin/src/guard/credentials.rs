@@ -88,14 +88,13 @@ impl Credentials {
         Some(token)
     }
 
-    /// Whether wrong credentials should be logged: not more often than every few seconds.
-    pub(crate) fn is_news(&self) -> bool {
+    /// Logs that somebody has given wrong credentials, but not more often than every few seconds.
+    pub(crate) fn report_wrong(&self) {
         let mut seen = self.seen();
-        let is_news = seen.told_at.is_none_or(|at| at.elapsed() > TELL_EVERY);
-        if is_news {
+        if seen.told_at.is_none_or(|at| at.elapsed() > TELL_EVERY) {
             seen.told_at = Some(Instant::now());
+            tracing::warn!("a request to the admin API had wrong credentials");
         }
-        is_news
     }
 
     fn is_token(&self, given: &str) -> bool {

@@ -45,6 +45,13 @@ async fn admit(app: &App, headers: &HeaderMap, path: &str) -> Result<(), Failure
     if !headers.get_all(header::ORIGIN).iter().all(is_ours) {
         return Err(Failure::forbidden("a page of another site may not use the admin API"));
     }
+    // Browsers send no Origin with what an image or a script of a page asks for, but say whose the page is. A link may be
+    // followed from anywhere.
+    let is_foreign =
+        text(headers, "sec-fetch-site").is_some_and(|site| !["same-origin", "none"].contains(&site));
+    if is_foreign && is_protected(path) && text(headers, "sec-fetch-dest") != Some("document") {
+        return Err(Failure::forbidden("a page of another site may not use the admin API"));
+    }
     if app.credentials().is_empty() || is_open(path) {
         return Ok(());
     }
@@ -54,21 +61,22 @@ async fn admit(app: &App, headers: &HeaderMap, path: &str) -> Result<(), Failure
     if app.credentials().accept(given).await {
         return Ok(());
     }
-    if app.credentials().is_news() {
-        tracing::warn!("a request to the admin API had wrong credentials");
-    }
+    app.credentials().report_wrong();
     Err(Failure::unauthorized("wrong token, user or password"))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    headers.get(name)?.to_str().ok()
+    std::str::from_utf8(headers.get(name)?.as_bytes()).ok()
 }
 
 /// Paths that tell nothing about clients: whether the broker is alive, how to log in, and the pages that ask for it.
 fn is_open(path: &str) -> bool {
     const OPEN: [&str; 5] = ["/status", "/api/v1/health", "/api/v1/ready", "/api/v5/status", "/api/v5/login"];
-    let is_protected = path == "/metrics" || path == "/api" || path.starts_with("/api/");
-    OPEN.contains(&path) || !is_protected
+    OPEN.contains(&path) || !is_protected(path)
+}
+
+fn is_protected(path: &str) -> bool {
+    path == "/metrics" || path == "/api" || path.starts_with("/api/")
 }
 
 /// Whether a Host names this machine whatever the name service says.

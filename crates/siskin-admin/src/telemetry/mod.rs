@@ -10,6 +10,7 @@
 mod spans;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::Request;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use hyper::{Request, StatusCode, Uri};
 use prost::Message as _;
 use siskin_auth::HttpClient;
 use siskin_core::trace::{Amount, Station, TraceId, Traced, Watch};
@@ -84,9 +85,12 @@ impl Telemetry {
     pub fn check(config: &TelemetryConfig) -> Result<(), String> {
         let TelemetryConfig { traces_url, traces_header, .. } = config;
         if !traces_url.is_empty() {
-            Request::get(traces_url)
-                .body(())
-                .map_err(|error| format!("telemetry.traces_url: `{traces_url}` is no URL: {error}"))?;
+            let wrong =
+                |why: &dyn fmt::Display| format!("telemetry.traces_url: `{traces_url}` is no URL: {why}");
+            let url: Uri = traces_url.parse().map_err(|error| wrong(&error))?;
+            if !["http", "https"].contains(&url.scheme_str().unwrap_or_default()) || url.host().is_none() {
+                return Err(wrong(&"it is like http://localhost:4318/v1/traces"));
+            }
         }
         header(&traces_header.0).map(drop)
     }
@@ -149,7 +153,7 @@ async fn run(broker: Broker, per_second: u16, mut exporter: Exporter, mut stoppe
         };
         let traces = fetch(&broker, number, &mut ways, is_over).await;
         tokio::select! {
-            () = exporter.send(&traces) => {}
+            () = exporter.send(traces) => {}
             () = until_stopped(&mut stopped, is_over) => is_over = true,
         }
     }
@@ -208,7 +212,7 @@ impl Exporter {
         })
     }
 
-    async fn send(&mut self, traces: &[Trace]) {
+    async fn send(&mut self, traces: Vec<Trace>) {
         if traces.is_empty() {
             return;
         }
@@ -224,8 +228,20 @@ impl Exporter {
         }
     }
 
-    async fn try_send(&self, traces: &[Trace]) -> Result<(), String> {
-        let body = self.source.request(traces).encode_to_vec();
+    /// What one request is refused for says nothing about the others, but all of them wait for a collector that does not
+    /// answer.
+    async fn try_send(&self, traces: Vec<Trace>) -> Result<(), String> {
+        let mut result = Ok(());
+        for request in self.source.requests(traces) {
+            let status = self.post(request.encode_to_vec()).await?;
+            if !status.is_success() {
+                result = Err(format!("it answers {status}"));
+            }
+        }
+        result
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<StatusCode, String> {
         let mut request = Request::post(&self.url)
             .header(CONTENT_TYPE, "application/x-protobuf")
             .header(USER_AGENT, concat!("siskin/", env!("CARGO_PKG_VERSION")));
@@ -233,8 +249,7 @@ impl Exporter {
             request = request.header(name, value);
         }
         let request = request.body(Full::new(body.into())).map_err(|error| error.to_string())?;
-        let status = self.client.ask(request).await?.status;
-        if status.is_success() { Ok(()) } else { Err(format!("it answers {status}")) }
+        Ok(self.client.ask(request).await?.status)
     }
 }
 
@@ -268,6 +283,19 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_collector_is_named_by_a_whole_url() {
+        let check = |url: &str| {
+            Telemetry::check(&TelemetryConfig { traces_url: url.to_owned(), ..TelemetryConfig::default() })
+        };
+        for url in ["", "http://localhost:4318/v1/traces", "https://collector.example/v1/traces"] {
+            assert_eq!(check(url), Ok(()), "{url}");
+        }
+        for url in ["localhost:4318", "/v1/traces", "ftp://localhost/v1/traces", "http://[", "http:///v1"] {
+            assert!(check(url).unwrap_err().contains("telemetry.traces_url"), "{url}");
+        }
+    }
 
     #[test]
     fn a_header_has_a_name_and_a_value_and_what_is_wrong_with_it_is_no_secret() {

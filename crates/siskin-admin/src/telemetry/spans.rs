@@ -48,9 +48,16 @@ impl Source {
         }
     }
 
-    /// What is sent to a collector.
-    pub(super) fn request(&self, traces: &[Trace]) -> ExportTraceServiceRequest {
-        let spans = traces.iter().flat_map(|Trace(spans)| spans).cloned().collect();
+    /// What is sent to a collector, in requests that each are of a size that collectors take.
+    pub(super) fn requests(&self, traces: Vec<Trace>) -> impl Iterator<Item = ExportTraceServiceRequest> {
+        let mut spans = traces.into_iter().flat_map(|Trace(spans)| spans).peekable();
+        std::iter::from_fn(move || {
+            spans.peek()?;
+            Some(self.request(spans.by_ref().take(SPANS_MAX).collect()))
+        })
+    }
+
+    fn request(&self, spans: Vec<Span>) -> ExportTraceServiceRequest {
         let scope = ScopeSpans { scope: Some(self.scope.clone()), spans, ..ScopeSpans::default() };
         ExportTraceServiceRequest {
             resource_spans: vec![ResourceSpans {
@@ -77,24 +84,24 @@ impl Trace {
             Some(parent) => parent.trace_id.to_vec(),
             None => random(16)?,
         };
-        let (own, theirs): (Vec<_>, Vec<_>) =
+        let (own, mut theirs): (Vec<_>, Vec<_>) =
             stations.iter().partition(|traced| receiver(&traced.station).is_none());
         let mut root = span(&trace_id, "mqtt route", SpanKind::Server, first.at, &own)?;
         root.parent_span_id = parent.map(|parent| parent.span_id.to_vec()).unwrap_or_default();
         root.attributes = received(&first.station);
+        // Each receiver's stay in the order of time.
+        theirs.sort_by_key(|traced| receiver(&traced.station));
+        let deliveries = || theirs.chunk_by(|a, b| receiver(&a.station) == receiver(&b.station));
+        let left_out = deliveries().count().saturating_sub(DELIVERIES_MAX);
+        if left_out > 0 {
+            root.attributes.push(number("siskin.deliveries_left_out", left_out as u64));
+        }
         let mut spans = vec![root];
-        let mut receivers: Vec<&str> = theirs.iter().filter_map(|traced| receiver(&traced.station)).collect();
-        receivers.sort_unstable();
-        receivers.dedup();
-        for client_id in receivers {
-            let own: Vec<_> = theirs
-                .iter()
-                .copied()
-                .filter(|traced| receiver(&traced.station) == Some(client_id))
-                .collect();
-            let mut delivery = span(&trace_id, "mqtt deliver", SpanKind::Producer, own[0].at, &own)?;
+        for own in deliveries().take(DELIVERIES_MAX) {
+            let Some(client_id) = receiver(&own[0].station) else { continue };
+            let mut delivery = span(&trace_id, "mqtt deliver", SpanKind::Producer, own[0].at, own)?;
             delivery.parent_span_id.clone_from(&spans[0].span_id);
-            delivery.attributes = delivered(client_id, &first.station, &own);
+            delivery.attributes = delivered(client_id, &first.station, own);
             spans.push(delivery);
         }
         Some(Self(spans))
@@ -237,9 +244,62 @@ fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// Deliveries of one message that are shown each by its own span.
+const DELIVERIES_MAX: usize = 1000;
+
+/// Spans of one request, of half a kilobyte each and more where topics are long.
+const SPANS_MAX: usize = 512;
+
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+    use std::sync::Arc;
+
+    use siskin_core::trace::TraceId;
+    use siskin_proto::Qos;
+
     use super::*;
+
+    #[test]
+    fn of_many_deliveries_the_first_have_spans_and_requests_are_of_bounded_size() {
+        let at = |ms: u64| Now::from_millis(1000 + ms);
+        let id = TraceId::new(NonZeroU32::MIN, 0, 0);
+        let received = Station::Received {
+            client_id: None,
+            origin: Origin::Unknown,
+            topic: "t".into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            payload_bytes: 0,
+            properties_bytes: 0,
+            traceparent: None,
+        };
+        let mut stations = vec![Traced { id, at: at(0), station: received }];
+        for n in 0..DELIVERIES_MAX + 7 {
+            let client_id: Arc<str> = format!("{n:05}").into();
+            let sent = Station::Sent {
+                client_id: Arc::clone(&client_id),
+                qos: Qos::AtLeastOnce,
+                packet_id: None,
+                dup: false,
+            };
+            stations.push(Traced { id, at: at(2), station: Station::Acknowledged { client_id } });
+            stations.push(Traced { id, at: at(1), station: sent });
+        }
+        let trace = Trace::of(stations).unwrap();
+        assert_eq!(trace.0.len(), 1 + DELIVERIES_MAX);
+        assert!(trace.0[0].attributes.contains(&number("siskin.deliveries_left_out", 7)));
+        let delivery = &trace.0[DELIVERIES_MAX];
+        assert!(delivery.attributes.contains(&text("messaging.client.id", "00999")), "{delivery:?}");
+        let events: Vec<_> = delivery.events.iter().map(|event| event.name.as_str()).collect();
+        assert_eq!(events, ["sent", "acknowledged"]);
+        let sizes: Vec<_> = Source::new("node")
+            .requests(vec![trace])
+            .map(|request| request.resource_spans[0].scope_spans[0].spans.len())
+            .collect();
+        assert_eq!(sizes, [SPANS_MAX, 1 + DELIVERIES_MAX - SPANS_MAX]);
+        assert_eq!(Source::new("node").requests(Vec::new()).count(), 0);
+    }
 
     const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 

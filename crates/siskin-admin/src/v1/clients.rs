@@ -15,7 +15,7 @@ use super::{Count, Part, limit};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::message::{MessageProperties, Text};
-use crate::request::{Path, Query};
+use crate::request::{Path, Queries, Query};
 use crate::v1::subscriptions::Subscription;
 
 /// Which clients are wanted: those that all of these fit.
@@ -24,6 +24,8 @@ use crate::v1::subscriptions::Subscription;
 pub(super) struct Wanted {
     /// Part of the client id.
     client_id: Option<String>,
+    /// The whole user name.
+    user_name: Option<String>,
     /// The address that the client comes from.
     #[param(value_type = Option<String>)]
     ip: Option<IpAddr>,
@@ -38,6 +40,9 @@ pub(super) struct Wanted {
 #[derive(Serialize, ToSchema)]
 pub(super) struct Client {
     client_id: String,
+    /// The user name that it has proven to be its own; none of a client that was let in without proof.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_name: Option<String>,
     connected: bool,
     /// The version of MQTT it speaks or spoke.
     #[schema(example = "5.0")]
@@ -161,6 +166,9 @@ struct Waiting {
     /// How the payload stands here: `plain` or `base64`.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_encoding: Option<crate::message::Coding>,
+    /// That the payload goes on; left out if it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
     qos: u8,
     retain: bool,
     /// Bytes that it holds in the broker.
@@ -196,11 +204,12 @@ pub(super) struct WhichWaiting {
 
 impl Wanted {
     fn compile(&self) -> Result<impl Fn(&ClientView) -> bool + Clone + Send + 'static, Failure> {
-        let Self { client_id, ip, connected, version } = self.clone();
+        let Self { client_id, user_name, ip, connected, version } = self.clone();
         let version = version.map(|text| parse_version(&text)).transpose()?;
         Ok(move |client: &ClientView| {
             let connection = client.connection.as_ref();
             client_id.as_ref().is_none_or(|part| client.client_id.contains(part.as_str()))
+                && user_name.as_deref().is_none_or(|name| client.user_name.as_deref() == Some(name))
                 && ip.is_none_or(|ip| connection.and_then(|connection| connection.origin.ip()) == Some(ip))
                 && connected.is_none_or(|connected| connection.is_some() == connected)
                 && version.is_none_or(|version| client.version == version)
@@ -214,6 +223,7 @@ impl Client {
         let dropped = Dropped::ALL.iter().zip(view.dropped).filter(|(_, count)| *count > 0);
         Self {
             client_id: view.client_id.to_string(),
+            user_name: view.user_name.as_deref().map(str::to_owned),
             connected: connection.is_some(),
             version: view.version.to_string(),
             worker: view.key.worker(),
@@ -251,8 +261,7 @@ impl Client {
     responses((status = 200, body = Clients), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(part): Query<Part>,
+    Queries(wanted, part): Queries<Wanted, Part>,
 ) -> Result<Json<Clients>, Failure> {
     clients(&app, &part, wanted.compile()?).await
 }
@@ -262,8 +271,7 @@ pub(super) async fn list(
     responses((status = 200, body = Clients), (status = 400, body = Problem)))]
 pub(super) async fn sessions(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(part): Query<Part>,
+    Queries(wanted, part): Queries<Wanted, Part>,
 ) -> Result<Json<Clients>, Failure> {
     let is_wanted = wanted.compile()?;
     clients(&app, &part, move |client| client.expiry_s > 0 && is_wanted(client)).await
@@ -409,7 +417,7 @@ pub(super) async fn inflight(
     Query(which): Query<WhichWaiting>,
 ) -> Result<Json<WaitingMessages>, Failure> {
     waiting(&app, &client_id, &which, |worker, key, from, most| {
-        let mut messages = worker.inflight_of(key, from + most);
+        let mut messages = worker.inflight_of(key, from.saturating_add(most));
         (
             worker.client_of(key).map_or(0, |client| client.inflight),
             messages.split_off(from.min(messages.len())),
@@ -437,13 +445,13 @@ async fn waiting(
 impl Waiting {
     fn of(view: &WaitingView, has_payload: bool, now: Now) -> Self {
         let message = view.message.as_ref();
-        let payload = message.filter(|_| has_payload).map(|message| {
-            let payload = message.payload();
-            Text::of(&payload[..payload.len().min(PAYLOAD_BYTES_MAX)])
-        });
+        let payload = message
+            .filter(|_| has_payload)
+            .map(|message| Text::beginning(message.payload(), PAYLOAD_BYTES_MAX));
         Self {
             topic: message.map(|message| message.topic().to_owned()),
             payload_encoding: payload.as_ref().map(|payload| payload.coding),
+            truncated: payload.as_ref().is_some_and(|payload| payload.is_cut),
             payload: payload.map(|payload| payload.text),
             qos: view.qos as u8,
             retain: view.retain,

@@ -28,6 +28,9 @@ pub(super) struct Retained {
     payload: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_encoding: Option<Coding>,
+    /// That the payload goes on; left out if it does not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
     received_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_at: Option<String>,
@@ -77,13 +80,13 @@ pub(super) struct WhichToDelete {
 impl Retained {
     fn of(message: &Message, payload_bytes_max: usize, now: Now) -> Self {
         let payload = message.payload();
-        let shown =
-            (payload_bytes_max > 0).then(|| Text::of(&payload[..payload.len().min(payload_bytes_max)]));
+        let shown = (payload_bytes_max > 0).then(|| Text::beginning(payload, payload_bytes_max));
         Self {
             topic: message.topic().to_owned(),
             qos: message.qos() as u8,
             payload_bytes: payload.len(),
             payload_encoding: shown.as_ref().map(|shown| shown.coding),
+            truncated: shown.as_ref().is_some_and(|shown| shown.is_cut),
             payload: shown.map(|shown| shown.text),
             received_at: message.received_at().rfc3339(),
             expires_at: message.expires_at().map(Now::rfc3339),

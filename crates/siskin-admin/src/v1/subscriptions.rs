@@ -13,7 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::{Part, limit};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
-use crate::request::Query;
+use crate::request::{Queries, Query};
 
 /// A subscription.
 #[derive(Serialize, ToSchema)]
@@ -105,8 +105,7 @@ pub(crate) fn handling(handling: RetainHandling) -> u8 {
     responses((status = 200, body = Subscriptions), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(part): Query<Part>,
+    Queries(wanted, part): Queries<Wanted, Part>,
 ) -> Result<Json<Subscriptions>, Failure> {
     if let Some(topic) = &wanted.topic
         && TopicName::parse(topic).is_err()

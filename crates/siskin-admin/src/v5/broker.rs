@@ -36,7 +36,10 @@ pub(super) struct LogIn {
     responses((status = 200, body = Value), (status = 401, body = Problem)))]
 pub(super) async fn login(State(app): State<App>, Body(log_in): Body<LogIn>) -> Result<Json<Value>, Failure> {
     let token = app.credentials().log_in(&log_in.username, &log_in.password).await;
-    let token = token.ok_or_else(|| Failure::unauthorized("wrong user or password"))?;
+    let token = token.ok_or_else(|| {
+        app.credentials().report_wrong();
+        Failure::unauthorized("wrong user or password")
+    })?;
     Ok(Json(json!({
         "token": token,
         "version": app.broker().shared().node().version,

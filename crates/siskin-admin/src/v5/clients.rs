@@ -15,7 +15,7 @@ use super::subscriptions::describe as describe_subscription;
 use super::{List, PageAndLimit};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
-use crate::request::{Body, Path, Query};
+use crate::request::{Body, Path, Queries};
 use crate::v1::clients::end;
 
 /// Which clients are wanted: those that all of these fit.
@@ -24,6 +24,8 @@ use crate::v1::clients::end;
 pub(super) struct Wanted {
     clientid: Option<String>,
     like_clientid: Option<String>,
+    username: Option<String>,
+    like_username: Option<String>,
     #[param(value_type = Option<String>)]
     ip_address: Option<IpAddr>,
     /// `connected`, `idle` or `disconnected`.
@@ -34,9 +36,20 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn is_empty(&self) -> bool {
-        let Self { clientid, like_clientid, ip_address, conn_state, proto_ver, clean_start } = self;
+        let Self {
+            clientid,
+            like_clientid,
+            username,
+            like_username,
+            ip_address,
+            conn_state,
+            proto_ver,
+            clean_start,
+        } = self;
         clientid.is_none()
             && like_clientid.is_none()
+            && username.is_none()
+            && like_username.is_none()
             && ip_address.is_none()
             && conn_state.is_none()
             && proto_ver.is_none()
@@ -45,9 +58,12 @@ impl Wanted {
 
     fn fits(&self, client: &ClientView) -> bool {
         let connection = client.connection.as_ref();
+        let user = client.user_name.as_deref();
         let state = if connection.is_some() { "connected" } else { "disconnected" };
         self.clientid.as_ref().is_none_or(|id| **id == *client.client_id)
             && self.like_clientid.as_ref().is_none_or(|part| client.client_id.contains(part.as_str()))
+            && self.username.as_deref().is_none_or(|name| user == Some(name))
+            && self.like_username.as_deref().is_none_or(|part| user.is_some_and(|user| user.contains(part)))
             && self.ip_address.is_none_or(|ip| connection.and_then(|c| c.origin.ip()) == Some(ip))
             && self.conn_state.as_ref().is_none_or(|wanted| wanted == state)
             && self.proto_ver.is_none_or(|level| client.version.level() == level)
@@ -60,8 +76,7 @@ impl Wanted {
     responses((status = 200, body = List), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(which): Query<PageAndLimit>,
+    Queries(wanted, which): Queries<Wanted, PageAndLimit>,
 ) -> Result<Json<List>, Failure> {
     let mut gathering = which.begin()?;
     let count = wanted.is_empty().then(|| app.broker().shared().totals().sessions as usize);
@@ -138,7 +153,7 @@ fn describe(client: &ClientView, node: &str, limits: &Limits) -> Value {
     json!({
         "node": node,
         "clientid": &*client.client_id,
-        "username": null,
+        "username": client.user_name.as_deref(),
         "ip_address": ip,
         "port": port,
         "proto_name": client.version.protocol_name(),

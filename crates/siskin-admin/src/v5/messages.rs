@@ -16,7 +16,7 @@ use super::{List, PageAndLimit};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
 use crate::message::{self, Coding, MessageProperties};
-use crate::request::{Body, Path, Query};
+use crate::request::{Body, Path, Queries};
 use crate::v1::publish::{Outgoing, send};
 use crate::v1::retained;
 
@@ -118,8 +118,7 @@ pub(super) struct Wanted {
     responses((status = 200, body = List), (status = 400, body = Problem)))]
 pub(super) async fn retained(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(which): Query<PageAndLimit>,
+    Queries(wanted, which): Queries<Wanted, PageAndLimit>,
 ) -> Result<Json<List>, Failure> {
     let mut gathering = which.begin()?;
     let filter = wanted.topic.as_deref().unwrap_or("#");

@@ -7,10 +7,11 @@ mod clients;
 mod messages;
 mod subscriptions;
 
+use axum::extract::DefaultBodyLimit;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use crate::app::App;
@@ -22,7 +23,8 @@ pub(crate) use broker::status_text;
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(broker::status))
-        .routes(routes!(broker::login))
+        // Who is not known yet has no more to say than a name and a password.
+        .routes(routes!(broker::login).layer(DefaultBodyLimit::max(LOGIN_BYTES_MAX)))
         .routes(routes!(broker::nodes))
         .routes(routes!(broker::node))
         .routes(routes!(broker::stats))
@@ -117,6 +119,9 @@ impl Gathering {
         List { data: self.data, meta: Meta { page: self.page, limit: self.limit, count, hasnext } }
     }
 }
+
+/// Bytes of the body of a log-in.
+const LOGIN_BYTES_MAX: usize = 4096;
 
 /// Items of a page at most.
 const LIMIT_MAX: usize = 10_000;

@@ -12,7 +12,7 @@ use utoipa::IntoParams;
 use super::{List, PageAndLimit};
 use crate::app::App;
 use crate::failure::{Failure, Problem};
-use crate::request::Query;
+use crate::request::{Queries, Query};
 use crate::v1::subscriptions::{count, handling};
 
 /// Which subscriptions are wanted: those that all of these fit.
@@ -55,8 +55,7 @@ impl Wanted {
     responses((status = 200, body = List), (status = 400, body = Problem)))]
 pub(super) async fn list(
     State(app): State<App>,
-    Query(wanted): Query<Wanted>,
-    Query(which): Query<PageAndLimit>,
+    Queries(wanted, which): Queries<Wanted, PageAndLimit>,
 ) -> Result<Json<List>, Failure> {
     let mut gathering = which.begin()?;
     let count = wanted.is_empty().then(|| app.broker().shared().router.subscriptions());

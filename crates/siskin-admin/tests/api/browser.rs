@@ -99,7 +99,7 @@ impl Browser {
     pub(crate) fn wait_for(&mut self, condition: &str) {
         let wait = format!(
             "for (let tries = 0; tries < 1000; tries += 1) {{ try {{ if ({condition}) return null; }} catch {{}} \
-             await new Promise((go) => setTimeout(go, 20)); }} return document.body.innerText;"
+             await new Promise((go) => setTimeout(go, 20)); }} return document.body.innerText.slice(0, 4000);"
         );
         let text =
             (0..10).find_map(|_| self.attempt(&wait)).unwrap_or_else(|| json!("it is always loaded anew"));

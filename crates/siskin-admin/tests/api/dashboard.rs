@@ -186,6 +186,92 @@ fn where_the_api_asks_for_a_token_so_does_the_page_until_it_is_right() {
 }
 
 #[test]
+fn long_lists_and_traces_are_shown_in_part() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::start();
+    browser.look(1280, 900, false);
+    let mut subscriber = broker.client("subscriber");
+    for n in 0..2_050 {
+        subscriber.subscribe(&format!("filter/{n}"), 0);
+    }
+    browser.open(&broker.url("/#/subscriptions"));
+    browser.wait_for("document.querySelectorAll('tbody tr').length === 100");
+    press(&mut browser, "Show more");
+    browser.wait_for("document.querySelectorAll('tbody tr').length === 200");
+    for _ in 0..18 {
+        browser.wait_for("!document.body.innerText.includes('first 2,000')");
+        press(&mut browser, "Show more");
+    }
+    browser.wait_for_text("These are the first 2,000");
+    assert_eq!(browser.run("return document.querySelectorAll('tbody tr').length"), 2_000);
+    // What is typed is asked for when it has been typed.
+    browser.run(
+        "const input = document.querySelector('[name=filter]'); input.value = 'filter/204'; \
+         input.dispatchEvent(new Event('input', { bubbles: true }))",
+    );
+    browser.wait_for("document.querySelectorAll('tbody tr').length === 11");
+
+    let mut receivers: Vec<_> = (0..220).map(|n| broker.client(&format!("receiver-{n}"))).collect();
+    receivers.iter_mut().for_each(|receiver| receiver.subscribe("much/#", 1));
+    browser.run("location.hash = '#/log'");
+    browser.wait_for_text("No trace yet.");
+    browser.run("document.querySelector('[name=count]').value = '1'");
+    press(&mut browser, "Trace");
+    browser.wait_for_text("the trace goes on");
+    broker.client("publisher").publish("much/more", b"1", 1, false);
+    browser.wait_for_text("the trace ended");
+    browser.wait_for("/and \\d+ more stations/.test(document.body.innerText)");
+    assert_eq!(browser.run("return document.querySelectorAll('.story li time').length"), 200);
+    // A trace that has ended is not read again and again.
+    browser.run(
+        "window.asked = { list: 0, one: 0 }; const real = window.fetch; window.fetch = (url, ...rest) => { \
+         if (/traces$/.test(url)) asked.list += 1; if (/traces\\/\\d/.test(url)) asked.one += 1; \
+         return real(url, ...rest); }",
+    );
+    browser.wait_for("asked.list >= 2");
+    assert_eq!(browser.run("return asked.one"), 0);
+    assert_eq!(browser.complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
+fn what_a_page_lacks_is_said_and_who_uses_the_keyboard_stays_where_he_is() {
+    let Some(mut browser) = Browser::start() else { return };
+    let broker = Broker::start();
+    browser.look(1280, 900, false);
+    browser.open(&broker.url("/#/messages"));
+    browser.wait_for_text("The broker has no WebSocket listener: start it with --ws-port 8083.");
+    for (address, problem) in
+        [("nonsense:", "nonsense"), ("ws://127.0.0.1:1/mqtt", "cannot reach ws://127.0.0.1:1/mqtt")]
+    {
+        browser.run(&format!("document.querySelector('[name=url]').value = '{address}'"));
+        press(&mut browser, "Connect");
+        browser.wait_for(&format!("document.querySelector('.error')?.innerText.includes('{problem}')"));
+    }
+    press(&mut browser, "Disconnect");
+    browser.run("document.querySelector('.skip').click()");
+    assert_eq!(
+        browser.run("return [location.hash, document.activeElement.id]"),
+        serde_json::json!(["#/messages", "page"])
+    );
+    // Rows are drawn anew every few seconds.
+    let _clients = [broker.client("one"), broker.client("two")];
+    browser.run("location.hash = '#/clients'");
+    browser.wait_for("document.querySelectorAll('tbody a').length === 2");
+    browser.run("window.before = document.querySelectorAll('tbody a')[1]; before.focus()");
+    browser.wait_for("!before.isConnected");
+    assert_eq!(
+        browser.run("return document.activeElement.getAttribute('href') === before.getAttribute('href')"),
+        true
+    );
+    // The browser itself tells of the address that it could not reach, and of nothing else.
+    let complaints: Vec<_> =
+        browser.complaints.iter().filter(|complaint| !complaint.contains("127.0.0.1:1")).collect();
+    assert_eq!(complaints, [""; 0]);
+    broker.stop();
+}
+
+#[test]
 fn a_page_whose_broker_has_gone_says_so_and_goes_on_when_it_is_back() {
     let Some(mut browser) = Browser::start() else { return };
     let broker = Broker::start();
@@ -195,6 +281,14 @@ fn a_page_whose_broker_has_gone_says_so_and_goes_on_when_it_is_back() {
     browser.wait_for_text("Clients with most traffic");
     broker.stop();
     browser.wait_for_text("The broker does not answer.");
+    // On a page with a list, too; there it stays.
+    browser.run("location.hash = '#/clients'");
+    browser.wait_for_text("The broker does not answer.");
+    browser.run(
+        "window.asked = 0; const real = window.fetch; window.fetch = (...all) => { asked += 1; return real(...all); }",
+    );
+    browser.wait_for("asked === 2");
+    assert_eq!(browser.run("return document.getElementById('banner').hidden"), false);
     let broker = Broker::with(|config| config.admin.listen = siskin_server::config::AdminListen::At(address));
     browser.wait_for("document.getElementById('banner').hidden");
     assert_eq!(browser.complaints, [""; 0]);

@@ -81,6 +81,12 @@ fn a_page_of_another_site_may_ask_nothing_and_is_told_of_no_permission() {
         403
     );
     assert_eq!(status(&broker, "/api/v1/clients", &format!("Origin: http://{host}\r\n")), 200);
+    for (site, code) in [("cross-site", 403), ("same-site", 403), ("same-origin", 200), ("none", 200)] {
+        assert_eq!(status(&broker, "/api/v1/top", &format!("Sec-Fetch-Site: {site}\r\n")), code, "{site}");
+    }
+    // A link is followed, from wherever.
+    let link = "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Dest: document\r\n";
+    assert_eq!((status(&broker, "/metrics", link), status(&broker, "/", link)), (200, 200));
     let body = "{\"topic\":\"a\"}";
     let plain = broker.raw(&format!(
         "POST /api/v1/publish HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: text/plain\r\n\
@@ -128,6 +134,14 @@ fn with_a_token_nothing_is_told_without_it() {
 }
 
 #[test]
+fn a_token_may_be_of_any_characters() {
+    let broker = Broker::with(|config| config.admin.token = Secret("schlüssel→".to_owned()));
+    assert_eq!(status(&broker, "/api/v1/clients", "Authorization: Bearer schlüssel→\r\n"), 200);
+    assert_eq!(status(&broker, "/api/v1/clients", "Authorization: Bearer schl\u{fc}ssel\r\n"), 401);
+    broker.stop();
+}
+
+#[test]
 fn users_of_a_password_file_and_their_log_ins_are_let_in() {
     let (users, token) = (users("users"), File::new("token", "  hush \nsecond line\n"));
     let broker = Broker::with(|config| {
@@ -143,6 +157,7 @@ fn users_of_a_password_file_and_their_log_ins_are_let_in() {
     let log_in =
         |password: &str| broker.post("/api/v5/login", &json!({ "username": "anna", "password": password }));
     assert_eq!(log_in("wrong").0, 401);
+    assert_eq!(log_in(&"long".repeat(1100)).0, 413);
     let (status_of_log_in, answer) = log_in("secret");
     assert_eq!(status_of_log_in, 200);
     let token = answer["token"].as_str().unwrap();

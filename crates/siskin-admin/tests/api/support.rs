@@ -120,6 +120,15 @@ pub(crate) struct Client {
 impl Client {
     /// `flags` are those of CONNECT: 2 is clean start.
     pub(crate) fn connect(broker: &Broker, client_id: &str, flags: u8, expiry_s: u32) -> Self {
+        Self::connect_as(broker, client_id, "", flags, expiry_s)
+    }
+
+    /// With a user name that is its password too, and clean start.
+    pub(crate) fn of_user(broker: &Broker, client_id: &str, user_name: &str) -> Self {
+        Self::connect_as(broker, client_id, user_name, 0xC2, 0)
+    }
+
+    fn connect_as(broker: &Broker, client_id: &str, user_name: &str, flags: u8, expiry_s: u32) -> Self {
         let mut stream = TcpStream::connect(broker.server.addresses()[0]).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
         let mut rest = b"\0\x04MQTT\x05".to_vec();
@@ -127,6 +136,10 @@ impl Client {
         rest.extend(expiry_s.to_be_bytes());
         rest.extend((client_id.len() as u16).to_be_bytes());
         rest.extend(client_id.as_bytes());
+        for text in [user_name; 2].iter().filter(|text| !text.is_empty()) {
+            rest.extend((text.len() as u16).to_be_bytes());
+            rest.extend(text.as_bytes());
+        }
         stream.write_all(&packet(0x10, &rest)).unwrap();
         let mut client = Self { stream };
         let (first, body) = client.next().unwrap();

@@ -60,6 +60,43 @@ fn clients_come_by_page_and_filter_and_are_kicked() {
     broker.stop();
 }
 
+/// A line of a password file for a user whose password is the name.
+fn line_of_user(name: &str) -> String {
+    use siskin_access::password::{Hash, NewHash};
+    let hash = Hash::create(NewHash::Pbkdf2Sha512 { iterations: 1 }, name.as_bytes(), &[7; 12]).unwrap();
+    format!("{name}:{}\n", hash.encode())
+}
+
+#[test]
+fn clients_are_found_by_user_and_a_filter_that_is_not_known_finds_nobody() {
+    let users = std::env::temp_dir().join(format!("siskin-admin-{}-bobs", std::process::id()));
+    std::fs::write(&users, ["bob", "bobby"].map(line_of_user).concat()).unwrap();
+    let broker = Broker::with(|config| config.access.password_file.clone_from(&users));
+    let (_bob, _bobby) = (Client::of_user(&broker, "b1", "bob"), Client::of_user(&broker, "b2", "bobby"));
+    let _third = Client::of_user(&broker, "c", "bob");
+    let found = |query: &str| {
+        let answer = broker.get(&format!("/api/v5/clients?{query}"));
+        let mut ids: Vec<_> =
+            answer["data"].as_array().unwrap().iter().map(|c| c["clientid"].to_string()).collect();
+        ids.sort();
+        ids.concat()
+    };
+    assert_eq!(found("username=bob"), r#""b1""c""#);
+    assert_eq!(found("username=bobb"), "");
+    assert_eq!(found("like_username=bob"), r#""b1""b2""c""#);
+    assert_eq!(broker.get("/api/v5/clients/b2")["username"], "bobby");
+    assert_eq!(broker.get("/api/v1/clients?user_name=bobby")["clients"][0]["client_id"], "b2");
+    assert_eq!(broker.get("/api/v1/clients/b2")["user_name"], "bobby");
+    for path in ["/api/v5/clients?usrname=bob", "/api/v5/clients?node=siskin", "/api/v1/clients?client=b1"] {
+        let (status, problem) = broker.try_get(path);
+        let message = problem["message"].as_str().unwrap();
+        assert!(status == 400 && message.contains("there is no `"), "{path}: {status} {message}");
+    }
+    assert!(broker.try_get("/api/v5/clients?a=1").1["message"].as_str().unwrap().contains("like_username"));
+    broker.stop();
+    std::fs::remove_file(&users).unwrap();
+}
+
 #[test]
 fn subscriptions_and_topics_come_in_its_shape() {
     let broker = Broker::start();

@@ -253,7 +253,7 @@ impl Worker {
         let is_due = |session: &&Session| {
             session.will.as_ref().is_some_and(|will| will.delay_s == 0 || !session.is_persistent())
         };
-        let keys: Vec<_> = self.sessions.iter().filter(is_due).map(|session| session.key()).collect();
+        let keys: Vec<_> = self.sessions.iter().filter(is_due).map(Session::key).collect();
         for key in keys {
             self.publish_will(key, now);
         }

@@ -37,7 +37,7 @@ use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Entry, Origin, Recent, What};
 use crate::route_cache::RouteCache;
-use crate::session::{Connection, SessionKey, Sessions, StoredWill};
+use crate::session::{Connection, Session, SessionKey, Sessions, StoredWill};
 use crate::shared::Shared;
 use crate::time::Now;
 use crate::timer::{Timer, Wheel};
@@ -231,7 +231,7 @@ impl Worker {
 
     /// Ends every connection because the broker stops. [MQTT5 3.14.2-1] 0x8B
     pub fn disconnect_all(&mut self, now: Now) {
-        let keys: Vec<_> = self.sessions.iter().map(|session| session.key()).collect();
+        let keys: Vec<_> = self.sessions.iter().map(Session::key).collect();
         for key in keys {
             self.end(key, Cause::Shutdown, now);
         }
