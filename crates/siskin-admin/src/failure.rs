@@ -52,6 +52,11 @@ impl Failure {
         Self::not_found(format!("there is no session of `{client_id}`"))
     }
 
+    /// The same with the word that programs know for it from elsewhere.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
     /// Something else is in the way.
     pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "CONFLICT", message)

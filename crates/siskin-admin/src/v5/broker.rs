@@ -38,7 +38,7 @@ pub(super) async fn login(State(app): State<App>, Body(log_in): Body<LogIn>) -> 
     let token = app.credentials().log_in(&log_in.username, &log_in.password).await;
     let token = token.ok_or_else(|| {
         app.credentials().report_wrong();
-        Failure::unauthorized("wrong user or password")
+        Failure::unauthorized("wrong user or password").coded("BAD_USERNAME_OR_PWD")
     })?;
     Ok(Json(json!({
         "token": token,

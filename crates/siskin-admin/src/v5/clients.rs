@@ -99,7 +99,7 @@ pub(super) async fn one(
     State(app): State<App>,
     Path(clientid): Path<String>,
 ) -> Result<Json<Value>, Failure> {
-    let client = app.broker().client(&clientid).await?.ok_or_else(|| Failure::no_client(&clientid))?;
+    let client = app.broker().client(&clientid).await?.ok_or_else(|| no_client(&clientid))?;
     let shared = app.broker().shared();
     Ok(Json(describe(&client, &shared.node().name, &shared.limits())))
 }
@@ -113,7 +113,7 @@ pub(super) async fn kick(
 ) -> Result<StatusCode, Failure> {
     match end(&app, &clientid).await? {
         Some(true) => Ok(StatusCode::NO_CONTENT),
-        _ => Err(Failure::no_client(&clientid)),
+        _ => Err(no_client(&clientid)),
     }
 }
 
@@ -138,10 +138,14 @@ pub(super) async fn subscriptions(
     Path(clientid): Path<String>,
 ) -> Result<Json<Value>, Failure> {
     let ask = |worker: &mut Worker, key, _| worker.subscriptions_of(key, SUBSCRIPTIONS_MAX);
-    let found = app.broker().ask_owner(&clientid, ask).await?.ok_or_else(|| Failure::no_client(&clientid))?;
+    let found = app.broker().ask_owner(&clientid, ask).await?.ok_or_else(|| no_client(&clientid))?;
     let node = &app.broker().shared().node().name;
     let describe = |view: &SubscriptionView| describe_subscription(&clientid, view, node);
     Ok(Json(found.iter().map(describe).collect()))
+}
+
+fn no_client(clientid: &str) -> Failure {
+    Failure::no_client(clientid).coded("CLIENTID_NOT_FOUND")
 }
 
 fn describe(client: &ClientView, node: &str, limits: &Limits) -> Value {

@@ -1,5 +1,7 @@
 //! Subscriptions and topics in EMQX's shape.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -86,7 +88,7 @@ pub(super) fn describe(client_id: &str, view: &SubscriptionView, node: &str) -> 
     })
 }
 
-/// Filters that somebody has subscribed to, sorted.
+/// Filters that somebody has subscribed to, sorted, without the names of shares.
 #[utoipa::path(get, path = "/topics", tag = "v5", params(PageAndLimit),
     responses((status = 200, body = List), (status = 400, body = Problem)))]
 pub(super) async fn topics(
@@ -96,8 +98,13 @@ pub(super) async fn topics(
     let mut gathering = which.begin()?;
     let (all, is_complete) = count(app.broker(), None).await?;
     let node = &app.broker().shared().node().name;
-    all.keys().for_each(|filter| gathering.add(|| json!({ "topic": filter, "node": node })));
-    Ok(Json(gathering.finish(is_complete.then_some(all.len()))))
+    let filters: BTreeSet<_> = all.keys().map(|text| unshared(text)).collect();
+    filters.iter().for_each(|filter| gathering.add(|| json!({ "topic": filter, "node": node })));
+    Ok(Json(gathering.finish(is_complete.then_some(filters.len()))))
+}
+
+fn unshared(filter: &str) -> &str {
+    TopicFilter::parse(filter).map_or(filter, |parsed| parsed.filter())
 }
 
 /// Subscriptions asked for at once.

@@ -156,7 +156,8 @@ fn users_of_a_password_file_and_their_log_ins_are_let_in() {
     assert_eq!(status(&broker, "/api/v1/clients", "Authorization: Bearer hush\r\n"), 200);
     let log_in =
         |password: &str| broker.post("/api/v5/login", &json!({ "username": "anna", "password": password }));
-    assert_eq!(log_in("wrong").0, 401);
+    let (status_of_wrong, problem) = log_in("wrong");
+    assert_eq!((status_of_wrong, &problem["code"]), (401, &json!("BAD_USERNAME_OR_PWD")));
     assert_eq!(log_in(&"long".repeat(1100)).0, 413);
     let (status_of_log_in, answer) = log_in("secret");
     assert_eq!(status_of_log_in, 200);
