@@ -330,15 +330,21 @@ async fn disarm(app: App, number: NonZeroU32) {
     }
 }
 
+/// What workers have noted. Those that are late keep it until the next time.
 pub(crate) async fn fetch(broker: &Broker, number: NonZeroU32) -> Result<Vec<Traced>, Unanswered> {
-    let mut traced = broker.ask_all(move |worker, _| worker.take_trace(number)).await?.concat();
+    let answers = broker.ask_each(move |worker, _| worker.take_trace(number)).await;
+    if let Some(Err(unanswered)) = answers.iter().find(|answer| answer.is_err())
+        && answers.iter().all(Result::is_err)
+    {
+        return Err(*unanswered);
+    }
+    let mut traced: Vec<Traced> = answers.into_iter().flatten().flatten().collect();
     for traced in &mut traced {
         if let Station::Withheld { session, client_id: client_id @ None, .. } = &mut traced.station {
             let key: SessionKey = *session;
-            *client_id = broker
-                .ask(key.worker(), move |worker, _| worker.client_of(key))
-                .await?
-                .map(|client| client.client_id);
+            // Without a name if its worker is late: what was taken is not there a second time.
+            let client = broker.ask(key.worker(), move |worker, _| worker.client_of(key)).await;
+            *client_id = client.ok().flatten().map(|client| client.client_id);
         }
     }
     Ok(traced)

@@ -221,6 +221,9 @@ struct Armed {
 impl Tracer {
     pub(crate) fn arm(&mut self, watch: Watch, worker: u16) {
         let (Amount::InAll(left) | Amount::EachSecond(left)) = watch.amount;
+        if self.armed.iter().any(|armed| armed.watch.number == watch.number) {
+            return;
+        }
         self.armed.push(Armed {
             watch,
             worker,

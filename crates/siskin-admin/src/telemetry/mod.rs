@@ -141,12 +141,19 @@ async fn run(broker: Broker, per_second: u16, mut exporter: Exporter, mut stoppe
     let amount = Amount::EachSecond(per_second);
     // A filter that does not match what the broker says of itself.
     let watch = Watch { number, filter: Some("#".into()), client_id: None, amount };
-    if let Err(error) = broker.ask_all(move |worker, _| worker.arm_trace(watch.clone())).await {
-        tracing::error!("no traces are sent: {error}");
-    }
+    let mut is_armed = false;
     let mut ways = BTreeMap::new();
     let mut is_over = false;
     while !is_over {
+        if !is_armed {
+            let watch = watch.clone();
+            let armed = broker.ask_all(move |worker, _| worker.arm_trace(watch.clone())).await;
+            // Workers that follow messages already go on, those that were late are told once more.
+            match armed {
+                Ok(_) => is_armed = true,
+                Err(error) => tracing::debug!("not all workers are told to trace: {error}"),
+            }
+        }
         is_over = tokio::select! {
             () = sleep(FETCH_EVERY) => false,
             _ = &mut stopped => true,

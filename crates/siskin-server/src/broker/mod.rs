@@ -128,13 +128,17 @@ impl Broker {
         &self,
         question: impl Fn(&mut Worker, Now) -> T + Clone + Send + 'static,
     ) -> Result<Vec<T>, Unanswered> {
+        self.ask_each(question).await.into_iter().collect()
+    }
+
+    /// The same, with the answers of those that gave one though others did not.
+    pub async fn ask_each<T: Send + 'static>(
+        &self,
+        question: impl Fn(&mut Worker, Now) -> T + Clone + Send + 'static,
+    ) -> Vec<Result<T, Unanswered>> {
         let asked: Vec<_> =
             (0..self.workers()).map(|worker| Box::pin(self.ask(worker, question.clone()))).collect();
-        let mut answers = Vec::new();
-        for answer in lists::join_all(asked).await {
-            answers.push(answer?);
-        }
-        Ok(answers)
+        lists::join_all(asked).await
     }
 
     /// What the worker that owns the session of `client_id` says to `question`; None if there is no such session.
