@@ -1,7 +1,5 @@
 //! A message encoded once for all its receivers of a kind.
 
-use std::ops::Range;
-
 use bytes::Bytes;
 use siskin_proto::{PacketId, PropertiesBuf, Property, Publish, Qos, TopicName, Version};
 
@@ -12,28 +10,48 @@ use crate::trace::TraceId;
 /// A message on its way through one turn: borrowed until somebody must keep it.
 pub(crate) struct Offered<'a> {
     pub(crate) parts: Parts<'a>,
-    frame: Option<&'a Bytes>,
+    source: Source<'a>,
     kept: Option<Message>,
     /// Its number, if it is followed.
     pub(crate) trace: Option<TraceId>,
 }
 
+/// Where a message is from, if that saves work.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) enum Source<'a> {
+    #[default]
+    Unknown,
+    /// Shared bytes, among which is its payload.
+    Bytes(&'a Bytes),
+    /// A PUBLISH of which whoever speaks the same version may have the same variable header.
+    Packet { variable_header: &'a [u8], is_v5: bool, has_packet_id: bool },
+}
+
+impl<'a> Source<'a> {
+    fn bytes(self) -> Option<&'a Bytes> {
+        match self {
+            Self::Bytes(bytes) => Some(bytes),
+            Self::Unknown | Self::Packet { .. } => None,
+        }
+    }
+}
+
 impl<'a> Offered<'a> {
     /// A message that lies in a read buffer.
-    pub(crate) fn borrowed(parts: Parts<'a>, frame: Option<&'a Bytes>) -> Self {
-        Self { parts, frame, kept: None, trace: None }
+    pub(crate) fn borrowed(parts: Parts<'a>, source: Source<'a>) -> Self {
+        Self { parts, source, kept: None, trace: None }
     }
 
     /// A message that is kept already.
     pub(crate) fn kept(message: &'a Message) -> Self {
         let trace = message.trace();
-        Self { parts: message.parts(), frame: None, kept: Some(message.clone()), trace }
+        Self { parts: message.parts(), source: Source::Unknown, kept: Some(message.clone()), trace }
     }
 
     /// The message as a value that outlives the turn, made once.
     pub(crate) fn keep(&mut self) -> &Message {
-        let Self { parts, frame, kept, trace } = self;
-        kept.get_or_insert_with(|| Message::traced(*parts, *frame, *trace))
+        let Self { parts, source, kept, trace } = self;
+        kept.get_or_insert_with(|| Message::traced(*parts, source.bytes(), *trace))
     }
 
     /// The message as it is to be retained: with the broker's own time limit, beside that of its publisher.
@@ -43,7 +61,7 @@ impl<'a> Offered<'a> {
         }
         // Not the message that is delivered now: a queue keeps that for as long as it likes.
         let parts = Parts { kept_until: Some(now.plus_s(retained_expiry_s)), ..self.parts };
-        Message::traced(parts, self.frame, self.trace)
+        Message::traced(parts, self.source.bytes(), self.trace)
     }
 
     pub(crate) fn large_payload(&mut self) -> Option<Bytes> {
@@ -51,6 +69,17 @@ impl<'a> Offered<'a> {
             return None;
         }
         self.keep().large_payload().cloned()
+    }
+
+    /// The variable header that came, if it is right for `cover`, which has no subscription identifiers.
+    #[inline]
+    fn variable_header(&self, cover: &Cover<'_>) -> Option<&'a [u8]> {
+        match self.source {
+            Source::Packet { variable_header, is_v5, has_packet_id } => (is_v5 == cover.version.is_v5()
+                && has_packet_id == cover.packet_id.is_some())
+            .then_some(variable_header),
+            Source::Unknown | Source::Bytes(_) => None,
+        }
     }
 }
 
@@ -70,13 +99,16 @@ pub(crate) struct Cover<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     bytes: Vec<u8>,
-    forms: [Option<Form>; 8],
+    forms: [Form; 8],
+    /// A bit for each form that is made.
+    made: u8,
     large: Option<Bytes>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Form {
-    head: Range<usize>,
+    start: usize,
+    end: usize,
     packet_id_at: usize,
     /// Of the whole packet.
     pub(crate) len: usize,
@@ -86,7 +118,7 @@ impl Frames {
     /// Another message is at hand.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
-        self.forms = Default::default();
+        self.made = 0;
         self.large = None;
     }
 
@@ -95,31 +127,39 @@ impl Frames {
         let is_v5 = cover.version.is_v5();
         let place =
             usize::from(is_v5) * 4 + usize::from(cover.retain) * 2 + usize::from(cover.packet_id.is_some());
-        if let Some(form) = &self.forms[place] {
-            return form.clone();
+        if self.made & 1 << place != 0 {
+            return self.forms[place];
         }
         if self.large.is_none() {
             self.large = offered.large_payload();
         }
         let start = self.bytes.len();
-        let plain = Cover { dup: false, ..*cover };
-        encode_head(&offered.parts, &plain, Naming::Name, now, &mut self.bytes);
+        match offered.variable_header(cover) {
+            Some(header) => {
+                Publish::encode_head_of(cover.retain, header, offered.parts.payload.len(), &mut self.bytes);
+            }
+            None => {
+                let plain = Cover { dup: false, ..*cover };
+                encode_head(&offered.parts, &plain, Naming::Name, now, &mut self.bytes);
+            }
+        }
         let header = 1 + self.bytes[start + 1..].iter().take_while(|byte| **byte & 0x80 != 0).count() + 1;
         let mut len = self.bytes.len() - start;
         if self.large.is_none() {
             self.bytes.extend_from_slice(offered.parts.payload);
         }
         len += offered.parts.payload.len();
-        let form =
-            Form { head: start..self.bytes.len(), packet_id_at: header + 2 + offered.parts.topic.len(), len };
-        self.forms[place] = Some(form.clone());
+        let packet_id_at = header + 2 + offered.parts.topic.len();
+        let form = Form { start, end: self.bytes.len(), packet_id_at, len };
+        self.forms[place] = form;
+        self.made |= 1 << place;
         form
     }
 
     /// Appends `form` for `cover`; the payload to follow it by reference, if that is how it goes.
     pub(crate) fn append(&self, form: &Form, cover: &Cover<'_>, out: &mut Vec<u8>) -> Option<Bytes> {
         let start = out.len();
-        out.extend_from_slice(&self.bytes[form.head.clone()]);
+        out.extend_from_slice(&self.bytes[form.start..form.end]);
         out[start] = out[start] & !0b0000_1110 | u8::from(cover.dup) << 3 | (cover.qos as u8) << 1;
         if let Some(id) = cover.packet_id {
             let at = start + form.packet_id_at;

@@ -2,10 +2,11 @@
 
 use std::hash::BuildHasher;
 
+use hashbrown::HashTable;
 use siskin_proto::TopicFilter;
 
-use crate::hash::{HashMap, Hasher, hasher};
-use crate::router::Routes;
+use crate::hash::{Hasher, hasher};
+use crate::router::{Routes, Watched};
 use crate::session::SessionKey;
 use crate::shared::Shared;
 use crate::store::RecordId;
@@ -14,10 +15,21 @@ use crate::store::RecordId;
 #[derive(Debug)]
 pub(crate) struct RouteCache {
     hasher: Hasher,
-    routes: HashMap<Box<str>, Cached>,
+    topics: Vec<Topic>,
+    /// The places of topics in `topics`.
+    places: HashTable<usize>,
+    /// The place of the topic that was asked for last: who publishes much stays with one.
+    last: usize,
     receivers: usize,
     /// For topics that are too long to be remembered.
     passing: Cached,
+}
+
+#[derive(Debug)]
+struct Topic {
+    name: Box<str>,
+    watched: Watched,
+    cached: Cached,
 }
 
 /// The route of one topic.
@@ -36,7 +48,9 @@ impl RouteCache {
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             hasher: hasher(seed),
-            routes: HashMap::with_hasher(hasher(seed)),
+            topics: Vec::new(),
+            places: HashTable::new(),
+            last: 0,
             receivers: 0,
             passing: Cached::default(),
         }
@@ -44,29 +58,55 @@ impl RouteCache {
 
     /// The route of `topic` as it is now.
     pub(crate) fn route(&mut self, shared: &Shared, topic: &str) -> &mut Cached {
-        let router = &shared.router;
-        // Read before routing: a change in between makes the entry stale, never wrong.
         if topic.len() > TOPIC_BYTES_MAX {
             self.passing.find(shared, topic);
             return &mut self.passing;
         }
-        let version = Some(router.version(topic));
-        if self.routes.len() >= TOPICS_MAX || self.receivers >= RECEIVERS_MAX {
-            self.routes.clear();
-            self.receivers = 0;
+        if self.topics.get(self.last).is_none_or(|last| *last.name != *topic) {
+            self.last = self.place(shared, topic);
         }
-        let (receivers, cached) = (&mut self.receivers, self.routes.entry_ref(topic).or_default());
-        if cached.version.is_none() {
-            // Turns begin anywhere, or all topics with one message each would begin with the same member.
-            cached.round = self.hasher.hash_one(topic) as u32;
+        // Read before routing: a change in between makes the entry stale, never wrong.
+        let version = Some(shared.router.version(&self.topics[self.last].watched));
+        if self.topics[self.last].cached.version != version {
+            self.renew(shared, topic, version);
         }
-        if cached.version != version {
-            *receivers -= cached.size();
-            cached.find(shared, topic);
-            *receivers += cached.size();
-            cached.version = version;
+        &mut self.topics[self.last].cached
+    }
+
+    /// Looks the topic that was asked for last up anew.
+    fn renew(&mut self, shared: &Shared, topic: &str, version: Option<u64>) {
+        if self.receivers >= RECEIVERS_MAX {
+            self.clear();
+            self.last = self.place(shared, topic);
         }
-        cached
+        let cached = &mut self.topics[self.last].cached;
+        self.receivers -= cached.size();
+        cached.find(shared, topic);
+        self.receivers += cached.size();
+        cached.version = version;
+    }
+
+    fn clear(&mut self) {
+        self.topics.clear();
+        self.places.clear();
+        self.receivers = 0;
+    }
+
+    /// Where `topic` is, or is from now on.
+    fn place(&mut self, shared: &Shared, topic: &str) -> usize {
+        let hash = self.hasher.hash_one(topic);
+        if let Some(place) = self.places.find(hash, |place| *self.topics[*place].name == *topic) {
+            return *place;
+        }
+        if self.topics.len() >= TOPICS_MAX {
+            self.clear();
+        }
+        // Turns begin anywhere, or all topics with one message each would begin with the same member.
+        let cached = Cached { round: hash as u32, ..Cached::default() };
+        self.topics.push(Topic { name: topic.into(), watched: shared.router.watch(topic), cached });
+        let Self { places, topics, hasher, .. } = self;
+        places.insert_unique(hash, topics.len() - 1, |place| hasher.hash_one(&*topics[*place].name));
+        topics.len() - 1
     }
 }
 

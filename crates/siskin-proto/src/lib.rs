@@ -35,7 +35,7 @@ mod reason;
 mod topic;
 mod version;
 
-pub use codec::{Frame, FrameStatus, PACKET_SIZE_MAX, decode, decode_connect, frame};
+pub use codec::{Frame, FrameStatus, PACKET_SIZE_MAX, decode, decode_connect, decode_publish, frame};
 pub use error::{DecodeError, Field, Malformed, Violation};
 pub use packet::{
     Auth, ConnAck, Connect, Disconnect, Packet, PacketKind, PingReq, PingResp, PubAck, PubComp, PubRec,

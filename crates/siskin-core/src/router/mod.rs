@@ -26,6 +26,7 @@ use siskin_proto::{SubscriptionOptions, TopicFilter};
 
 use self::index::{Counts, Index};
 use self::version::Versions;
+pub use self::version::Watched;
 use crate::hash::{Hasher, hasher};
 use crate::session::SessionKey;
 
@@ -144,11 +145,17 @@ impl Router {
         routes.plain.sort_by_key(|subscriber| subscriber.session);
     }
 
-    /// Changes whenever what [`Router::route`] finds for this topic could have changed. Takes no lock.
+    /// What [`Router::version`] of a topic is made of. Takes no lock.
+    pub fn watch(&self, topic: &str) -> Watched {
+        self.versions.watched(topic)
+    }
+
+    /// Changes whenever what [`Router::route`] finds for the topic that is watched could have changed. Takes no lock.
     ///
     /// Routes may be used for as long as the version is the one that was read *before* they were found.
-    pub fn version(&self, topic: &str) -> u64 {
-        self.versions.of(topic)
+    #[inline]
+    pub fn version(&self, watched: &Watched) -> u64 {
+        self.versions.of(watched)
     }
 
     /// The member of a shared subscription that takes what one that is gone had, in turns: of those online, or of

@@ -1,5 +1,6 @@
 //! Counters by which a cache of routes sees that it is stale.
 
+use std::array;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,41 +16,55 @@ use crate::hash::Hasher;
 /// only grow, it never comes back to an earlier value.
 pub(super) struct Versions {
     exact: Box<[AtomicU64]>,
+    /// Behind those that are found by hash stand the one at [`ANY`] and the one at [`NEVER`].
     prefix: Box<[AtomicU64]>,
-    /// Of filters that begin with a wildcard.
-    any: AtomicU64,
     hasher: Hasher,
+}
+
+/// The places of a topic's counters: found by hashing it, and then good for ever.
+#[derive(Clone, Copy, Debug)]
+pub struct Watched {
+    exact: u16,
+    prefixes: [u16; PREFIX_LEVELS + 1],
 }
 
 impl Versions {
     pub(super) fn new(hasher: &Hasher) -> Self {
-        let counters = || (0..COUNTERS).map(|_| AtomicU64::new(0)).collect();
-        Self { exact: counters(), prefix: counters(), any: AtomicU64::new(0), hasher: hasher.clone() }
+        let counters = |count| (0..count).map(|_| AtomicU64::new(0)).collect();
+        Self { exact: counters(COUNTERS), prefix: counters(COUNTERS + 2), hasher: hasher.clone() }
     }
 
     /// Tells every topic that `filter` could match. To be called while the filter's shard is locked for
     /// writing: who sees the new version before routing, then waits for the lock and sees the change too.
     pub(super) fn bump(&self, filter: TopicFilter<'_>) {
         let counter = match filter.has_wildcard() {
-            false => self.counter(&self.exact, filter.filter()),
-            true => match prefixes(filter.filter()).take_while(|prefix| !ends_in_wildcard(prefix)).last() {
-                Some(prefix) => self.counter(&self.prefix, prefix),
-                None => &self.any,
-            },
+            false => &self.exact[usize::from(self.place(filter.filter()))],
+            true => {
+                let fixed = prefixes(filter.filter()).take_while(|prefix| !ends_in_wildcard(prefix)).last();
+                &self.prefix[usize::from(fixed.map_or(ANY, |prefix| self.place(prefix)))]
+            }
         };
         counter.fetch_add(1, Ordering::Release);
     }
 
-    pub(super) fn of(&self, topic: &str) -> u64 {
-        let load = |counter: &AtomicU64| counter.load(Ordering::Acquire);
-        let of_prefixes = prefixes(topic).map(|prefix| load(self.counter(&self.prefix, prefix)));
-        let sum = load(self.counter(&self.exact, topic)) + of_prefixes.sum::<u64>();
+    /// The counters of `topic`.
+    pub(super) fn watched(&self, topic: &str) -> Watched {
         // [MQTT-4.7.2-1] No filter that begins with a wildcard matches such a topic.
-        if topic.starts_with('$') { sum } else { sum + load(&self.any) }
+        let any = if topic.starts_with('$') { NEVER } else { ANY };
+        let mut places = prefixes(topic).map(|prefix| self.place(prefix)).chain([any]);
+        Watched { exact: self.place(topic), prefixes: array::from_fn(|_| places.next().unwrap_or(NEVER)) }
     }
 
-    fn counter<'a>(&self, counters: &'a [AtomicU64], text: &str) -> &'a AtomicU64 {
-        &counters[self.hasher.hash_one(text) as usize % COUNTERS]
+    /// The version of the topic whose counters these are.
+    #[inline]
+    pub(super) fn of(&self, watched: &Watched) -> u64 {
+        let load = |counters: &[AtomicU64], place: u16| counters[usize::from(place)].load(Ordering::Acquire);
+        let of_prefixes = watched.prefixes.iter().map(|place| load(&self.prefix, *place));
+        load(&self.exact, watched.exact) + of_prefixes.sum::<u64>()
+    }
+
+    fn place(&self, text: &str) -> u16 {
+        self.hasher.hash_one(text) as u16 % COUNTERS as u16
     }
 }
 
@@ -63,11 +78,14 @@ fn ends_in_wildcard(prefix: &str) -> bool {
     matches!(prefix.rsplit('/').next(), Some("+" | "#"))
 }
 
-/// Enough to keep `building/floor/+` and `devices/7/#` from troubling their neighbours; each level costs every
-/// published message a hash.
+/// Enough to keep `building/floor/+` and `devices/7/#` from troubling their neighbours.
 const PREFIX_LEVELS: usize = 2;
 /// 8 KiB for each of the two kinds.
 const COUNTERS: usize = 1024;
+/// Counts the changes of filters that begin with a wildcard.
+const ANY: u16 = COUNTERS as u16;
+/// Counts nothing: for a topic that has fewer counters than others.
+const NEVER: u16 = ANY + 1;
 
 #[cfg(test)]
 mod tests {
@@ -77,9 +95,10 @@ mod tests {
     /// Whether a change of `filter` changes the version of `topic`.
     fn moves(filter: &str, topic: &str) -> bool {
         let versions = Versions::new(&hasher());
-        let before = versions.of(topic);
+        let watched = versions.watched(topic);
+        let before = versions.of(&watched);
         versions.bump(TopicFilter::parse(filter).unwrap());
-        versions.of(topic) != before
+        versions.of(&watched) != before
     }
 
     #[test]

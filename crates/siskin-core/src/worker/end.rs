@@ -15,6 +15,7 @@ use super::{Close, Worker};
 use crate::cause::{Cause, Violation};
 use crate::durable::{Promise, Then};
 use crate::event::{Ended, Event};
+use crate::frames::Source;
 use crate::message::{Parts, Publisher};
 use crate::out_buffer::OutBuffer;
 use crate::recorder::{Closed, Origin, What};
@@ -220,7 +221,7 @@ impl Worker {
             kept_until: None,
             record: None,
         };
-        self.publish(from, parts, Some(&will.payload), Answer::None, now);
+        self.publish(from, parts, Source::Bytes(&will.payload), Answer::None, now);
         self.turn.durable.flush_much();
     }
 

@@ -18,7 +18,9 @@ mod system;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use siskin_proto::{DecodeError, Frame, Packet, PacketKind, Reason, Subscribe, Unsubscribe, decode};
+use siskin_proto::{
+    DecodeError, Frame, Packet, PacketKind, Reason, Subscribe, Unsubscribe, decode, decode_publish,
+};
 
 pub use connect::{Caller, Connected, refuse_first};
 pub(crate) use end::{keep_session, keep_will};
@@ -116,22 +118,20 @@ impl Worker {
         let Some(connection) = session.connection.as_deref_mut() else { return Err(Ended) };
         connection.received_at = now;
         connection.bytes_received += frame.len as u64;
-        connection.messages_received += u64::from(frame.first >> 4 == PacketKind::Publish as u8);
-        let packet = match decode(frame, connection.version) {
-            Ok(packet) => packet,
-            Err(error) => {
-                // [MQTT5 3.14.2-1] Some faults of a CONNECT have no code of DISCONNECT; a second is fault enough.
-                let cause = match frame.first >> 4 == PacketKind::Connect as u8 {
-                    true => Cause::Violation(Violation::SecondConnect),
-                    false => Cause::Malformed(error),
-                };
-                self.end(key, cause, now);
-                return Err(Ended);
-            }
+        let version = connection.version;
+        let outcome = if frame.first >> 4 == PacketKind::Publish as u8 {
+            connection.messages_received += 1;
+            decode_publish(frame, version).map_err(Cause::Malformed).and_then(|publish| {
+                self.count_received(PacketKind::Publish, frame);
+                self.handle_publish(key, &publish, frame.body, now)
+            })
+        } else {
+            decode(frame, version).map_err(|error| unreadable(frame, error)).and_then(|packet| {
+                self.count_received(packet.kind(), frame);
+                self.dispatch(key, &packet, frame, now)
+            })
         };
-        self.turn.stats.packets_received[packet.kind() as usize].add(1);
-        self.turn.stats.bytes_received.add(frame.len as u64);
-        match self.dispatch(key, &packet, now) {
+        match outcome {
             Ok(()) => {
                 // What may no longer be sent to one member of a group is for another.
                 self.place_orphans(now);
@@ -161,9 +161,20 @@ impl Worker {
         }
     }
 
-    fn dispatch(&mut self, key: SessionKey, packet: &Packet<'_>, now: Now) -> Result<(), Cause> {
+    fn count_received(&self, kind: PacketKind, frame: Frame<'_>) {
+        self.turn.stats.packets_received[kind as usize].add(1);
+        self.turn.stats.bytes_received.add(frame.len as u64);
+    }
+
+    fn dispatch(
+        &mut self,
+        key: SessionKey,
+        packet: &Packet<'_>,
+        frame: Frame<'_>,
+        now: Now,
+    ) -> Result<(), Cause> {
         match packet {
-            Packet::Publish(publish) => self.handle_publish(key, publish, now),
+            Packet::Publish(publish) => self.handle_publish(key, publish, frame.body, now),
             Packet::PubAck(ack) => self.handle_puback(key, ack, now),
             Packet::PubRec(ack) => self.handle_pubrec(key, ack, now),
             Packet::PubRel(ack) => self.handle_pubrel(key, ack),
@@ -432,6 +443,16 @@ impl Worker {
         }
         self.end(key, Cause::SlowReader, now);
         Err(Ended)
+    }
+}
+
+/// Why a connection ends of which `frame` is no packet.
+#[cold]
+fn unreadable(frame: Frame<'_>, error: DecodeError) -> Cause {
+    // [MQTT5 3.14.2-1] Some faults of a CONNECT have no code of DISCONNECT; a second is fault enough.
+    match frame.first >> 4 == PacketKind::Connect as u8 {
+        true => Cause::Violation(Violation::SecondConnect),
+        false => Cause::Malformed(error),
     }
 }
 

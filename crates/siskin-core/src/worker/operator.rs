@@ -7,6 +7,7 @@ use siskin_proto::{Qos, Reason, TopicFilter, TopicName};
 
 use super::Worker;
 use super::publish::{Answer, Published, is_reserved, is_too_deep};
+use crate::frames::Source;
 use crate::message::{Parts, Publisher};
 use crate::store::record::RETAINED;
 use crate::store::{Health, Ticket};
@@ -60,7 +61,7 @@ impl Worker {
             return Err(Refusal::NotSafe(health));
         }
         self.turn.durable.take_touched();
-        let published = self.publish(None, parts, None, Answer::TakenOrNot, now);
+        let published = self.publish(None, parts, Source::Unknown, Answer::TakenOrNot, now);
         let ticket = self.hand_over();
         match published {
             Published::RetainedFull => Err(Refusal::RetainedFull),

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::sync::{Arc, PoisonError};
 
-use bytes::Bytes;
 use siskin_proto::delivery::Arrival;
 use siskin_proto::{PacketId, Properties, PropertiesBuf, Property, Publish, Qos, Reason, TopicFilter};
 
@@ -13,7 +12,7 @@ use crate::access::Access;
 use crate::cause::{Cause, Violation, unsafe_reason};
 use crate::durable::Then;
 use crate::event::Dropped;
-use crate::frames::Offered;
+use crate::frames::{Offered, Source};
 use crate::limits::PublishDenied;
 use crate::message::Parts;
 use crate::pressure::Pressure;
@@ -62,10 +61,12 @@ pub enum Published {
 }
 
 impl Worker {
+    /// A PUBLISH, with what follows its fixed header.
     pub(super) fn handle_publish(
         &mut self,
         key: SessionKey,
         publish: &Publish<'_>,
+        body: &[u8],
         now: Now,
     ) -> Result<(), Cause> {
         let stats = &self.turn.stats;
@@ -76,7 +77,11 @@ impl Worker {
         let topic = self.topic(key, publish)?;
         self.turn.durable.take_touched();
         let reason = match self.admit(key, publish)? {
-            Admitted::New => self.publish_from(key, &topic, publish, now),
+            Admitted::New => {
+                // Not where what is known as the topic is not what came as such.
+                let as_it_came = matches!(topic, Cow::Borrowed(_)).then_some(body);
+                self.publish_from(key, &topic, publish, as_it_came, now)
+            }
             Admitted::Again => Ok(Reason::Success),
             Admitted::NotSafe(health) => self.refuse_unsafe(key, health),
         };
@@ -187,6 +192,7 @@ impl Worker {
         key: SessionKey,
         topic: &str,
         publish: &Publish<'_>,
+        body: Option<&[u8]>,
         now: Now,
     ) -> Result<Reason, Cause> {
         if is_reserved(topic) {
@@ -218,9 +224,18 @@ impl Worker {
             (true, true) => Answer::TakenOrNot,
         };
         let mut kept = PropertiesBuf::new();
+        let properties = travelling(publish.properties, &mut kept);
+        let source = match (properties, body) {
+            (None, Some(body)) => Source::Packet {
+                variable_header: &body[..body.len() - publish.payload.len()],
+                is_v5: session.version.is_v5(),
+                has_packet_id: is_promised,
+            },
+            _ => Source::Unknown,
+        };
         let parts = Parts {
             topic,
-            properties: travelling(publish.properties, &mut kept),
+            properties: properties.unwrap_or(publish.properties),
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
@@ -234,7 +249,7 @@ impl Worker {
         if !health.may_promise() && is_promised && self.would_last(&parts, key) {
             return self.refuse_unsafe(key, health);
         }
-        Ok(match self.publish(Some(key), parts, None, answer, now) {
+        Ok(match self.publish(Some(key), parts, source, answer, now) {
             Published::Routed => Reason::Success,
             Published::Nobody => Reason::NoMatchingSubscribers,
             Published::RetainedFull => Reason::QuotaExceeded,
@@ -282,11 +297,11 @@ impl Worker {
         &mut self,
         from: Option<SessionKey>,
         parts: Parts<'_>,
-        frame: Option<&Bytes>,
+        source: Source<'_>,
         answer: Answer,
         now: Now,
     ) -> Published {
-        let mut offered = Offered::borrowed(parts, frame);
+        let mut offered = Offered::borrowed(parts, source);
         let Self { index, sessions, turn, routes, mail, shared, .. } = self;
         offered.trace =
             turn.tracer.begin(&parts, || from.and_then(|key| sessions.get(key)).map(publisher_of));
@@ -756,17 +771,18 @@ fn deliver_shared(
     }
 }
 
-/// Without what is between the publisher and us: alias and expiry, which is told anew to each receiver.
-fn travelling<'a>(properties: Properties<'a>, kept: &'a mut PropertiesBuf) -> Properties<'a> {
+/// The properties without what is between the publisher and us: alias and expiry, which is told anew to each receiver. None
+/// if all go on.
+fn travelling<'a>(properties: Properties<'a>, kept: &'a mut PropertiesBuf) -> Option<Properties<'a>> {
     let stays = |property: &Property<'_>| {
         !matches!(property, Property::TopicAlias(_) | Property::MessageExpiryInterval(_))
     };
     if properties.iter().all(|property| stays(&property)) {
-        return properties;
+        return None;
     }
     // [MQTT5 3.3.2-17] [MQTT5 3.3.2-18] The rest as it is and in its order.
     properties.iter().filter(stays).for_each(|property| kept.push(property));
-    kept.as_properties()
+    Some(kept.as_properties())
 }
 
 /// Topics that the broker alone publishes to.

@@ -7,6 +7,7 @@ use siskin_proto::{Properties, Qos};
 
 use super::Worker;
 use super::publish::Answer;
+use crate::frames::Source;
 use crate::hash::{HashMap, hasher};
 use crate::limits::Limits;
 use crate::message::Parts;
@@ -126,7 +127,7 @@ impl Worker {
                 kept_until: None,
                 record: None,
             };
-            self.publish(None, parts, None, Answer::None, now);
+            self.publish(None, parts, Source::Unknown, Answer::None, now);
         });
     }
 }

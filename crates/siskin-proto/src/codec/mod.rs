@@ -45,6 +45,17 @@ pub fn decode(frame: Frame<'_>, version: Version) -> Result<Packet<'_>, DecodeEr
     }
 }
 
+/// Reads a PUBLISH, of which there are the most, as [`decode`] does: for who can do without a [`Packet`] around it.
+#[inline]
+pub fn decode_publish(frame: Frame<'_>, version: Version) -> Result<Publish<'_>, DecodeError> {
+    match frame.kind(version)? {
+        kind @ PacketKind::Publish => {
+            Publish::decode(frame.first, &mut Reader::new(frame.body, kind), version)
+        }
+        kind => Err(Malformed::PacketType(kind as u8).into()),
+    }
+}
+
 /// Reads the first packet of a connection, which must be CONNECT. [MQTT-3.1.0-1]
 pub fn decode_connect(frame: Frame<'_>) -> Result<Connect<'_>, DecodeError> {
     if frame.first >> 4 != PacketKind::Connect as u8 {

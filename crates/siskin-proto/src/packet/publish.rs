@@ -103,6 +103,16 @@ impl<'a> Publish<'a> {
         }
     }
 
+    /// Appends all but the payload of a packet that has the variable header of another, which is all between its fixed header
+    /// and its payload. DUP and QoS are 0, and so for the caller to set as the variable header wants it.
+    #[inline]
+    pub fn encode_head_of(retain: bool, variable_header: &[u8], payload_len: usize, out: &mut Vec<u8>) {
+        out.reserve(5 + variable_header.len());
+        let remaining = variable_header.len() + payload_len;
+        write::first_and_remaining(out, PacketKind::Publish, u8::from(retain), remaining);
+        out.extend_from_slice(variable_header);
+    }
+
     /// How many bytes the whole packet takes with further properties of `extra_len` bytes.
     #[inline]
     pub fn encoded_len(&self, version: Version, extra_len: usize) -> usize {
