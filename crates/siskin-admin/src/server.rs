@@ -94,6 +94,8 @@ impl Admin {
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("siskin-admin".to_owned()).spawn(move || {
             runtime.block_on(serve(listener, app, stopped));
+            // A reload that reads a file without an end is not waited for.
+            runtime.shutdown_background();
         })?;
         tracing::info!("the admin API is on http://{address}");
         Ok(Some(Self { address, stop, thread }))

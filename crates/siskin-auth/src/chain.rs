@@ -13,6 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::clock::Clock;
 use crate::config::{Config, StepConfig};
+use crate::jwt::Known;
 use crate::outcome::{Denial, Outcome};
 use crate::pool::Pool;
 use crate::request::Request;
@@ -33,13 +34,22 @@ pub struct Chain {
 impl Chain {
     /// Reads the files of all steps and starts the threads. Blocks meanwhile.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, Clock::system())
+        Self::start_knowing(config, &Known::default())
+    }
+
+    /// The same, in place of a chain that has fetched what is `known`: that is good until it is fetched anew.
+    pub fn start_knowing(config: Config, known: &Known) -> Result<Self, StartError> {
+        Self::start_as(config, Clock::system(), known.clone())
     }
 
     /// The same, with a clock that tests move.
-    #[allow(clippy::needless_pass_by_value, reason = "nobody needs a configuration once it is in force")]
     pub fn start_with(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let (runtime, steps, means) = build(&config, clock)?;
+        Self::start_as(config, clock, Known::default())
+    }
+
+    #[allow(clippy::needless_pass_by_value, reason = "nobody needs a configuration once it is in force")]
+    fn start_as(config: Config, clock: Clock, known: Known) -> Result<Self, StartError> {
+        let (runtime, steps, means) = build(&config, clock, known)?;
         let handle = runtime.handle().clone();
         let (running, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
@@ -65,7 +75,7 @@ impl Chain {
     /// Reads the files of all steps and checks what can be checked, without asking anybody anything.
     pub fn check(config: &Config) -> Result<(), StartError> {
         // What is spawned on a runtime that nobody runs does not happen.
-        build(config, Clock::system()).map(drop)
+        build(config, Clock::system(), Known::default()).map(drop)
     }
 
     /// The verdict, if it takes no step to know it: as long as there is none, for clients without credentials,
@@ -107,6 +117,11 @@ impl Chain {
         let _entered = self.runtime.enter();
         let failures: Vec<_> = self.inner.steps.iter().filter_map(|asked| asked.reload().err()).collect();
         if failures.is_empty() { Ok(()) } else { Err(ReloadError { failures }) }
+    }
+
+    /// What it has fetched, for the chain that takes its place.
+    pub fn known(&self) -> &Known {
+        &self.inner.means.known
     }
 
     /// What has happened so far.
@@ -173,9 +188,9 @@ impl fmt::Debug for Chain {
 }
 
 /// The steps, and the runtime to run them on.
-fn build(config: &Config, clock: Clock) -> Result<(Runtime, Vec<Asked>, Means), StartError> {
+fn build(config: &Config, clock: Clock, known: Known) -> Result<(Runtime, Vec<Asked>, Means), StartError> {
     let pool = Pool::start(&config.hashing).map_err(|error| no_thread(&error))?;
-    let means = Means { clock, pool: Arc::new(pool) };
+    let means = Means { clock, pool: Arc::new(pool), known };
     let runtime = Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(LOOKUPS_MAX)

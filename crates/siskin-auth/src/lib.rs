@@ -35,6 +35,7 @@ pub use chain::{Chain, Pending, ReloadError, StartError};
 pub use clock::{Clock, Hand};
 pub use config::Config;
 pub use http::client::{Answer as HttpAnswer, Client as HttpClient};
+pub use jwt::Known;
 pub use permission::{Action, Effect, Permission, Permissions, Subject};
 pub use request::{Certificate, Request, Secret};
 pub use stats::{PoolStats, Stats, StepStats};

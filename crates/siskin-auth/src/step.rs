@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::clock::Clock;
 use crate::config::StepConfig;
 use crate::http::HttpStep;
-use crate::jwt::JwtStep;
+use crate::jwt::{JwtStep, Known};
 use crate::outcome::Outcome;
 use crate::password_file::PasswordFileStep;
 use crate::pool::Pool;
@@ -25,6 +25,8 @@ pub(crate) enum Step {
 pub(crate) struct Means {
     pub(crate) clock: Clock,
     pub(crate) pool: Arc<Pool>,
+    /// Keys that were fetched.
+    pub(crate) known: Known,
 }
 
 /// What a step remembers of a client between two packets.

@@ -313,6 +313,30 @@ fn keys_stay_in_force_while_their_server_is_away() {
 }
 
 #[test]
+fn a_chain_in_place_of_another_has_its_keys_until_it_has_fetched_them_itself() {
+    let is_there = Arc::new(AtomicUsize::new(1));
+    let asked = Arc::clone(&is_there);
+    let server = Server::start(move |_| match asked.load(Ordering::SeqCst) {
+        0 => Reply::Answer(503, String::new()),
+        _ => Reply::ok(json!({"keys": [jwk("ed25519", "one")]}).to_string()),
+    });
+    let exp = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs() + 1000;
+    let token = signed(&json!({"alg": "EdDSA", "kid": "one"}), "EdDSA", &json!({"exp": exp}));
+    let config = || {
+        let steps = vec![StepConfig::Jwt(Box::new(JwtConfig::new(vec![remote(&server.url("/"))])))];
+        Config { steps, ..Config::default() }
+    };
+    let first = Chain::start(config()).unwrap();
+    allowed(&first, login("bob", &token));
+    is_there.store(0, Ordering::SeqCst);
+    let second = Chain::start_knowing(config(), first.known()).unwrap();
+    drop(first);
+    allowed(&second, login("bob", &token));
+    let stranger = Chain::start(config()).unwrap();
+    assert_eq!(refused(&stranger, login("bob", &token)).reason, Reason::ServerUnavailable);
+}
+
+#[test]
 fn files_that_cannot_be_used_are_named() {
     let directory = Directory::new("files");
     let start = |source: KeySource| {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::mem;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,8 +40,9 @@ pub(crate) enum Letter {
     /// What is in force now, the core's limits too, which are where all workers look for them; and for the worker that
     /// accepts, sockets that are new to it.
     InForce(Arc<InForce>, Vec<Bound>),
-    /// The worker that accepts is to close the sockets of these doors now, and to say when they are.
-    CloseDoors(Vec<Arc<Door>>, Sender<()>),
+    /// The worker that accepts is to close the sockets of these doors now, and to say when they are; not if whoever asked has
+    /// set the flag, because it took too long.
+    CloseDoors(Vec<Arc<Door>>, Arc<AtomicBool>, Sender<()>),
     /// Messages for this worker's sessions.
     Mail(Mail),
     /// A question about this worker's sessions, or something that an operator wants done with them.

@@ -30,6 +30,8 @@ pub struct Change {
 pub enum ReloadError {
     /// Nobody has said where a configuration comes from.
     NoSource,
+    /// It is being read anew already. What came of that is in the log.
+    UnderWay,
     /// The new one cannot be used: which file and line, and why; a line for each mistake.
     Wrong(String),
 }
@@ -102,7 +104,7 @@ fn listeners(old: &[Listener], new: &[Listener]) -> Vec<Change> {
         to: to.to_owned(),
     };
     for listener in old {
-        match opening.iter().position(|other| other.place == listener.place) {
+        match opening.iter().position(|other| other.place.is_socket_of(&listener.place)) {
             Some(at) => {
                 let other = opening.remove(at);
                 if other != listener {
@@ -150,6 +152,7 @@ impl fmt::Display for ReloadError {
             Self::NoSource => {
                 f.write_str("this broker was not started from a configuration that can be read anew")
             }
+            Self::UnderWay => f.write_str("the configuration is being read anew already"),
             Self::Wrong(mistakes) => f.write_str(mistakes.trim_end()),
         }
     }

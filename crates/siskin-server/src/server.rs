@@ -53,6 +53,13 @@ struct Watch {
 /// Why a broker does not start.
 #[derive(Debug)]
 pub enum StartError {
+    /// Listeners were closed to make room and do not open again. Only a reload has that.
+    Lost {
+        /// Why they were closed in vain.
+        error: Box<Self>,
+        /// Which, and why they do not open.
+        lost: Vec<String>,
+    },
     /// An address cannot be listened on.
     Bind {
         /// The address, or the path of a Unix socket.
@@ -203,6 +210,7 @@ impl Server {
     /// Ends the broker in good order: nobody is accepted any more, wills are published, 5.0 clients are
     /// told, last bytes are written as far as their clients take them. Blocks until all threads are done.
     pub fn stop(mut self) {
+        self.handle.watched_no_more();
         for Watch { living, thread } in self.watches.drain(..) {
             drop(living);
             self.threads.push(thread);
@@ -259,13 +267,19 @@ const WILLS_TIMEOUT: Duration = Duration::from_secs(10);
 /// Looks after the files of certificates, passwords and rules for as long as what it gives lives.
 fn watch_files(broker: &Broker) -> io::Result<Watch> {
     let (living, watched) = mpsc::channel::<()>();
-    let broker = broker.clone();
+    let watching = broker.clone();
     let thread = thread::Builder::new().name("siskin-files".to_owned()).spawn(move || {
-        let every = || Duration::from_millis(broker.config().transport.tls_check_ms);
-        while watched.recv_timeout(every()) == Err(RecvTimeoutError::Timeout) {
-            broker.check_files();
+        let every = || Duration::from_millis(watching.config().transport.tls_check_ms);
+        loop {
+            match watched.recv_timeout(every()) {
+                Err(RecvTimeoutError::Timeout) => watching.check_files(),
+                // The time may be another now.
+                Ok(()) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
         }
     })?;
+    broker.watched_by(living.clone());
     Ok(Watch { living, thread })
 }
 
@@ -311,6 +325,7 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind { place, source } => write!(f, "cannot listen on {place}: {source}"),
+            Self::Lost { error, lost } => write!(f, "{error}\n{}", lost.join("\n")),
             Self::Tls(problem) => write!(f, "cannot use TLS: {problem}"),
             Self::Access(problem) => write!(f, "cannot use passwords and rules: {problem}"),
             Self::Privileges(problem) => write!(f, "cannot run as another user: {problem}"),
@@ -328,6 +343,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Bind { source, .. } | Self::System(source) => Some(source),
             Self::Store(source) => Some(source),
+            Self::Lost { error, .. } => Some(error),
             Self::Tls(_) | Self::Access(_) | Self::Privileges(_) | Self::NoDirectory => None,
         }
     }

@@ -130,6 +130,79 @@ fn new_quotas_hold_for_clients_that_are_connected_and_those_that_are_gone_hold_n
 }
 
 #[test]
+fn a_quota_of_a_listener_is_one_for_all_its_clients_whatever_else_about_it_changes() {
+    let changing = Changing::start(|config| {
+        config.quota.excess = Excess::Drop;
+        config.listeners[0].quota.bytes = 1;
+    });
+    let mut client = Client::connect(&changing.server, "client");
+    let is_over = |client: &mut Client| {
+        client.publish("a", &[7; 1000], Qos::AtLeastOnce);
+        client.next(|packet| matches!(packet, Packet::PubAck(ack) if ack.reason == Reason::QuotaExceeded))
+    };
+    while !is_over(&mut client) {}
+    changing.reload(|config| config.listeners[0].mount_point = MountPoint::parse("site/").ok());
+    let mut other = Client::connect(&changing.server, "other");
+    assert!(is_over(&mut other));
+    changing.reload(|config| config.listeners[0].quota.bytes = 1_000_000_000);
+    settle(&mut client);
+    let both = [&mut client, &mut other].map(|client| client.publish("a", b"", Qos::AtLeastOnce));
+    assert_eq!(both.len(), 2);
+    changing.server.stop();
+}
+
+#[test]
+fn who_reloads_while_another_does_is_told_so_and_who_waits_is_not_forgotten() {
+    let changing = Changing::start(|_| {});
+    let (go_on, wait) = std::sync::mpsc::channel::<()>();
+    let (begin, begun) = std::sync::mpsc::channel::<()>();
+    let (written, wait) = (Arc::clone(&changing.written), Mutex::new(wait));
+    changing.server.handle().set_source(Box::new(move || {
+        begin.send(()).unwrap();
+        let _ = wait.lock().unwrap().recv();
+        Ok(written.lock().unwrap().clone())
+    }));
+    std::thread::scope(|threads| {
+        let reload = || changing.server.handle().reload();
+        let first = threads.spawn(reload);
+        begun.recv().unwrap();
+        assert_eq!(changing.server.handle().try_reload(), Err(ReloadError::UnderWay));
+        let second = threads.spawn(reload);
+        drop(go_on);
+        assert!(first.join().unwrap().unwrap().is_empty() && second.join().unwrap().is_ok());
+    });
+    assert_eq!(begun.iter().take(1).count(), 1);
+    changing.server.stop();
+}
+
+#[test]
+fn the_file_says_who_is_banned_whatever_else_was_said_of_them() {
+    let changing = Changing::start(|_| {});
+    let server = &changing.server;
+    let ban = |text: &str, until| Ban {
+        who: Banned::Address(text.parse().unwrap()),
+        until,
+        reason: "file".to_owned(),
+    };
+    let is_banned = |text: &str| {
+        let who = Banned::Address(text.parse().unwrap()).canonical();
+        server.bans().iter().any(|ban| ban.who == who)
+    };
+    server.ban(Banned::Address("192.0.2.1".parse().unwrap()), None, "by hand").unwrap();
+    changing.reload(|config| {
+        config.bans =
+            vec![ban("10.1.2.3/8", None), ban("192.0.2.1", None), ban("::ffff:192.0.2.0/125", None)];
+    });
+    assert!(is_banned("10.0.0.0/8") && is_banned("192.0.2.0/29"));
+    assert!(server.unban(&Banned::Address("10.0.0.0/8".parse().unwrap())) && !is_banned("10.0.0.0/8"));
+    changing.reload(|_| {});
+    assert!(is_banned("10.0.0.0/8"));
+    changing.reload(|config| config.bans.clear());
+    assert!(!is_banned("10.0.0.0/8") && is_banned("192.0.2.1"));
+    changing.server.stop();
+}
+
+#[test]
 fn bans_of_the_configuration_come_and_go_with_it_and_others_stay() {
     let changing = Changing::start(|_| {});
     let server = &changing.server;
@@ -235,9 +308,13 @@ fn a_unix_socket_opens_with_its_mode_changes_it_and_is_removed_when_it_closes() 
     changing.reload(|config| config.listeners.push(listener(0o600)));
     let mut client = Client::connect_over(UnixStream::connect(&path).unwrap(), "client");
     assert_eq!(mode(), 0o600);
-    changing.reload(|config| config.listeners[1] = listener(0o660));
-    assert_eq!(mode(), 0o660);
-    Client::connect_over(UnixStream::connect(&path).unwrap(), "another").ping();
+    let lines = changing.reload(|config| config.listeners[1] = listener(0o660));
+    assert_eq!((mode(), lines.len()), (0o660, 1));
+    assert!(lines[0].ends_with("open -> open, on other terms"), "{lines:?}");
+    let mut another = Client::connect_over(UnixStream::connect(&path).unwrap(), "another");
+    another.ping();
+    // It is the socket that it was, with all who came by it.
+    assert_eq!(changing.server.handle().listeners()[1].connections, 2);
     changing.reload(|config| config.listeners.truncate(1));
     settle(&mut client);
     assert!(!path.exists());

@@ -7,6 +7,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A broker with its API on a free port and a configuration file of its own.
@@ -28,19 +29,29 @@ fn siskin(args: &[&str]) -> Command {
 
 impl Broker {
     fn start(name: &str, file: &str, flags: &[&str]) -> Self {
+        let mut broker = Self::start_with(name, file, &[&["--admin", "0"], flags].concat());
+        let line = broker.line_with("the admin API is on ");
+        let url = line.split_once("the admin API is on ").unwrap().1.split_whitespace().next().unwrap();
+        broker.url = url.to_owned();
+        broker
+    }
+
+    fn start_with(name: &str, file: &str, flags: &[&str]) -> Self {
         let folder = std::env::temp_dir().join(format!("siskin-reload-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("siskin.toml"), file).unwrap();
+        Self::start_in(folder, flags)
+    }
+
+    fn start_in(folder: PathBuf, flags: &[&str]) -> Self {
         let config = folder.join("siskin.toml");
-        fs::write(&config, file).unwrap();
-        let always = ["serve", "--bind", "127.0.0.1", "--port", "0", "--workers", "2", "--admin", "0"];
+        let always = ["serve", "--bind", "127.0.0.1", "--port", "0", "--workers", "2"];
         let args =
             [&always[..], &["--store-durability", "memory", "-c", config.to_str().unwrap()], flags].concat();
         let mut child = siskin(&args).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
         let mut broker = Self { child, log, url: String::new(), folder };
-        let line = broker.line_with("the admin API is on ");
-        let url = line.split_once("the admin API is on ").unwrap().1.split_whitespace().next().unwrap();
-        broker.url = url.to_owned();
+        broker.line_with("listening for ");
         broker
     }
 
@@ -82,7 +93,8 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        kill_process(Pid::from_child(&self.child), Signal::KILL).unwrap();
+        // One that has ended by itself is not there to be killed.
+        let _ = self.child.kill();
         self.child.wait().unwrap();
         fs::remove_dir_all(&self.folder).unwrap();
     }
@@ -136,6 +148,36 @@ fn a_hangup_reloads_too_and_a_mistake_changes_nothing_and_is_named_with_its_line
     broker.hang_up();
     broker.line_with("in force now: limits.queue_messages_max: 10000 -> 5");
     assert_eq!(broker.value("queue_messages_max"), "5");
+}
+
+#[test]
+fn what_would_only_be_wrong_after_a_restart_is_wrong_now() {
+    let mut broker = Broker::start_with("later", "[admin]\naddress = \"127.0.0.1:0\"\n", &[]);
+    for (file, why) in [
+        ("[admin]\naddress = \"0.0.0.0:18083\"\n", "0.0.0.0:18083"),
+        ("[telemetry]\ntraces_url = \"http://[\"\n", "traces_url"),
+    ] {
+        broker.write(file);
+        broker.hang_up();
+        broker.line_with("stays as it was");
+        let line = broker.line_with(why);
+        assert!(line.contains("ERROR"), "{line}");
+    }
+}
+
+#[test]
+fn a_file_without_an_end_holds_up_the_reload_and_not_the_stop() {
+    let mut broker = Broker::start_with("endless", "", &["--admin", "off"]);
+    let config = broker.folder.join("siskin.toml");
+    fs::remove_file(&config).unwrap();
+    mkfifoat(CWD, &config, Mode::RUSR | Mode::WUSR).unwrap();
+    broker.hang_up();
+    // Somebody opens it to read, and waits for what is never written.
+    let writer = fs::OpenOptions::new().write(true).open(&config).unwrap();
+    kill_process(Pid::from_child(&broker.child), Signal::TERM).unwrap();
+    broker.line_with("stopped");
+    assert!(broker.child.wait().unwrap().success());
+    drop(writer);
 }
 
 #[test]

@@ -36,11 +36,12 @@ pub(super) struct Difference {
 
 /// Reads the configuration and the files it names anew, as SIGHUP does. If anything is wrong nothing changes.
 #[utoipa::path(post, path = "/reload", tag = "broker",
-    responses((status = 200, body = Reloaded), (status = 422, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = Reloaded), (status = 409, body = Problem),
+        (status = 422, body = Problem), (status = 503, body = Problem)))]
 pub(super) async fn reload(State(app): State<App>) -> Result<Json<Reloaded>, Failure> {
     let broker = app.broker().clone();
     // Files are read, and others wait for this thread.
-    let reloaded = tokio::task::spawn_blocking(move || broker.reload()).await;
+    let reloaded = tokio::task::spawn_blocking(move || broker.try_reload()).await;
     let reloaded = reloaded.map_err(|_| Failure::unavailable("the reload did not come to its end"))?;
     match reloaded {
         Ok(reloaded) => Ok(Json(Reloaded {
@@ -49,6 +50,7 @@ pub(super) async fn reload(State(app): State<App>) -> Result<Json<Reloaded>, Fai
             restart: reloaded.restart.into_iter().map(Difference::from).collect(),
         })),
         Err(ReloadError::NoSource) => Err(Failure::unavailable(ReloadError::NoSource.to_string())),
+        Err(ReloadError::UnderWay) => Err(Failure::conflict(ReloadError::UnderWay.to_string())),
         Err(wrong @ ReloadError::Wrong(_)) => Err(Failure::bad_configuration(wrong.to_string())),
     }
 }

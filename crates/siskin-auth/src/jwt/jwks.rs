@@ -1,5 +1,7 @@
 //! A JSON Web Key Set (RFC 7517): the public keys of whoever issues tokens, as a file or at a URL.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use super::key::{Algorithm, Key, Material};
 use crate::clock::Clock;
 use crate::http::client::Client;
 use crate::http::question::uri;
+use crate::step::Means;
 
 /// Reads a set. Keys of unknown kinds and those for encryption are passed over, as the RFC wants it, and so are
 /// secrets: what is published is none.
@@ -66,6 +69,27 @@ fn key(value: &Value) -> Result<Option<Key>, String> {
     Ok(Some(Key { id: text("kid").map(str::to_owned), only, material }))
 }
 
+/// The sets that were fetched last, by their URLs, for who comes to need them anew.
+#[derive(Clone, Default)]
+pub struct Known(Arc<Mutex<HashMap<Uri, Arc<Vec<Key>>>>>);
+
+impl Known {
+    fn keys(&self, url: &Uri) -> Option<Arc<Vec<Key>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(url).cloned()
+    }
+
+    fn note(&self, url: &Uri, keys: &Arc<Vec<Key>>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(url.clone(), Arc::clone(keys));
+    }
+}
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        f.debug_tuple("Known").field(&known.keys()).finish()
+    }
+}
+
 /// A set that is fetched again and again.
 pub(crate) struct Remote {
     shared: Arc<Shared>,
@@ -78,6 +102,7 @@ struct Shared {
     url: Uri,
     client: Client,
     clock: Clock,
+    known: Known,
     state: Mutex<State>,
     /// Whoever holds it fetches, the others wait for what comes.
     fetching: AsyncMutex<()>,
@@ -99,15 +124,17 @@ impl Remote {
         url: &str,
         client: Client,
         refresh_s: u64,
-        clock: &Clock,
+        means: &Means,
     ) -> Result<Self, String> {
         let parsed = uri(url).map_err(|why| format!("url `{url}`: {why}"))?;
+        let keys = means.known.keys(&parsed).unwrap_or_default();
         let shared = Arc::new(Shared {
             name: Arc::clone(name),
             url: parsed,
             client,
-            clock: clock.clone(),
-            state: Mutex::default(),
+            clock: means.clock.clone(),
+            known: means.known.clone(),
+            state: Mutex::new(State { keys, ..State::default() }),
             fetching: AsyncMutex::new(()),
         });
         let refreshed = Arc::clone(&shared);
@@ -122,10 +149,13 @@ impl Remote {
         Ok(Self { shared, refresher: tokio::spawn(refresh).abort_handle() })
     }
 
-    /// The keys as they are; after the first fetch if there was none yet.
+    /// The keys as they are; after the first fetch if there are none yet.
     pub(crate) async fn keys(&self) -> Result<Arc<Vec<Key>>, String> {
-        let is_tried = self.shared.lock().tried_ms.is_some();
-        if !is_tried {
+        let must_wait = {
+            let state = self.shared.lock();
+            state.tried_ms.is_none() && state.keys.is_empty()
+        };
+        if must_wait {
             self.shared.fetch(PAUSE_MS).await;
         }
         self.shared.keys()
@@ -181,6 +211,7 @@ impl Shared {
             Ok(keys) => {
                 state.keys = Arc::new(keys);
                 state.failure = None;
+                self.known.note(&self.url, &state.keys);
                 let now_known = state.keys.len();
                 drop(state);
                 if was_failing || known != now_known {

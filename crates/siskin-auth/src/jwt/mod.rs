@@ -16,6 +16,7 @@ use base64ct::{Base64, Base64Unpadded, Base64UrlUnpadded, Encoding as _};
 use zeroize::Zeroizing;
 
 use self::claims::Claims;
+pub use self::jwks::Known;
 use self::jwks::Remote;
 use self::key::{Key, Material};
 use self::token::{Token, Unreadable};
@@ -47,7 +48,7 @@ impl JwtStep {
         for source in &config.keys {
             if let KeySource::JwksUrl { url, ca_file, refresh_s, timeout } = source {
                 let client = Client::new(ca_file.as_deref(), *timeout, SET_MAX_BYTES)?;
-                remotes.push(Remote::start(name, url, client, *refresh_s, &means.clock)?);
+                remotes.push(Remote::start(name, url, client, *refresh_s, means)?);
             }
         }
         Ok(Self {

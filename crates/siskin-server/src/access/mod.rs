@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use siskin_auth::config::{PasswordFileConfig, ScramConfig, StepConfig};
-use siskin_auth::{Certificate, Chain, Request, Secret};
+use siskin_auth::{Certificate, Chain, Known, Request, Secret};
 use siskin_core::{Identity, Rulebook};
 use siskin_proto::{Connect, Reason, Version};
 
@@ -59,6 +59,15 @@ pub(crate) struct Refused {
 impl Gate {
     /// Reads all files and starts the chain's threads.
     pub(crate) fn start(config: &Config) -> Result<Self, String> {
+        Self::start_knowing(config, &Known::default())
+    }
+
+    /// The same in place of `former`, whose keys from elsewhere stay good until there are newer ones.
+    pub(crate) fn start_after(config: &Config, former: &Self) -> Result<Self, String> {
+        Self::start_knowing(config, former.chain.known())
+    }
+
+    fn start_knowing(config: &Config, known: &Known) -> Result<Self, String> {
         let access = &config.access;
         let files = Files::read(access)?;
         files.warn(access);
@@ -71,7 +80,7 @@ impl Gate {
         // Who waits longer than a CONNECT may take is not waited for.
         let timeout = defaults.timeout.min(Duration::from_millis(config.transport.connect_timeout_ms));
         let chain_config = siskin_auth::Config { anonymous, steps: steps(access), timeout, ..defaults };
-        let chain = Chain::start(chain_config).map_err(|error| error.to_string())?;
+        let chain = Chain::start_knowing(chain_config, known).map_err(|error| error.to_string())?;
         let rules = Mutex::new(Rules { files, marks: Marks::of(access) });
         Ok(Self { chain, config: access.clone(), rules })
     }
@@ -97,8 +106,8 @@ impl Gate {
         (book.has_file() || !self.chain.is_empty()).then(|| Arc::new(book) as _)
     }
 
-    /// Reads all files anew. A file that cannot be used stays as it was, and the log says what is wrong with it. Says
-    /// whether there are other rules now.
+    /// Reads all files anew. If one of passwords or rules cannot be used all stay as they were; a step of the chain whose own
+    /// file cannot be used keeps what it has. The log says what is wrong. Says whether there are other rules now.
     pub(crate) fn reload(&self) -> bool {
         let mut rules = self.rules();
         rules.marks = Marks::of(&self.config);
@@ -110,7 +119,7 @@ impl Gate {
             }
         }
         if let Err(problem) = self.chain.reload() {
-            tracing::error!("the old passwords stay in force: {problem}");
+            tracing::error!("{problem}: there, what was stays in force");
         }
         rules.files.warn(&self.config);
         true

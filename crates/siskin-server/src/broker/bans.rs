@@ -23,6 +23,7 @@ impl Broker {
     /// Keeps somebody out from now on, for a time or for ever, and disconnects who is here. Says how many that were.
     /// It ends with the process.
     pub async fn ban(&self, who: Banned, time: Option<Duration>, reason: &str) -> Result<usize, NotBanned> {
+        let who = who.canonical();
         // First the door, then the room: nobody comes in between.
         self.keep_out(who.clone(), time, reason).map_err(NotBanned::TooMany)?;
         tracing::info!("an operator bans the {who}: {reason}");

@@ -13,7 +13,8 @@ mod views;
 mod watchdog;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use siskin_core::store::{Health, Store as _, Ticket};
@@ -52,6 +53,8 @@ struct Inner {
     config: RwLock<Arc<Config>>,
     reloading: Mutex<Reloading>,
     in_force: RwLock<Arc<InForce>>,
+    /// Wakes the thread that looks after files, while there is one.
+    file_watch: Mutex<Option<Sender<()>>>,
     log: LogSwitch,
     /// For each worker, how many more questions it may have before it.
     rooms: Vec<Arc<Semaphore>>,
@@ -87,6 +90,7 @@ impl Broker {
             config: RwLock::new(Arc::new(config)),
             reloading: Mutex::new(Reloading { written, source: None, followers: Vec::new() }),
             in_force: RwLock::new(in_force),
+            file_watch: Mutex::default(),
             rooms: (0..shared.workers()).map(room).collect(),
         }))
     }
@@ -205,11 +209,33 @@ impl Broker {
         self.in_force().doors.iter().filter_map(|door| door.tls()).for_each(Context::reload);
     }
 
-    /// Reads password and ACL files anew. Where one cannot be used all of them stay as they were, and the log says why.
+    /// Reads password and ACL files anew. Where one cannot be used both stay as they were, and the log says why; so does a
+    /// step of `[[auth]]` whose own file cannot be used.
     pub fn reload_access(&self) {
         if self.in_force().gate.reload() {
             self.go_by_new_rules();
         }
+    }
+
+    /// Whom to tell of another interval between two looks at files.
+    pub(crate) fn watched_by(&self, watch: Sender<()>) {
+        *self.file_watch() = Some(watch);
+    }
+
+    /// The thread that looks after files is to end.
+    pub(crate) fn watched_no_more(&self) {
+        *self.file_watch() = None;
+    }
+
+    fn wake_file_watch(&self) {
+        if let Some(watch) = &*self.file_watch() {
+            // One that has ended has nothing to be told.
+            let _ = watch.send(());
+        }
+    }
+
+    fn file_watch(&self) -> MutexGuard<'_, Option<Sender<()>>> {
+        self.0.file_watch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Looks whether files of certificates, passwords and rules have changed, and reads those that have.

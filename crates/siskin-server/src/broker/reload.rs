@@ -1,6 +1,7 @@
 //! The configuration read anew while the broker runs: checked whole, then put in force.
 
-use std::sync::{Arc, MutexGuard, PoisonError, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError, TryLockError, mpsc};
 
 use tokio::sync::oneshot;
 
@@ -48,15 +49,17 @@ impl Broker {
     /// broker runs. If anything is wrong nothing changes. The log says the same as the answer. Blocks while files are
     /// read.
     pub fn reload(&self) -> Result<Reloaded, ReloadError> {
-        let reloaded = self.reload_quietly(&mut self.reloading());
-        match &reloaded {
-            Ok(reloaded) => tell(reloaded),
-            Err(error) => {
-                tracing::error!("the configuration is not reloaded, and stays as it was");
-                error.to_string().lines().for_each(|line| tracing::error!("{line}"));
-            }
+        tell(self.reload_quietly(&mut self.reloading()))
+    }
+
+    /// The same, unless somebody else does it at the moment: a file that cannot be read to its end holds up one who asks, not
+    /// all of them.
+    pub fn try_reload(&self) -> Result<Reloaded, ReloadError> {
+        match self.0.reloading.try_lock() {
+            Ok(mut reloading) => tell(self.reload_quietly(&mut reloading)),
+            Err(TryLockError::Poisoned(poisoned)) => tell(self.reload_quietly(&mut poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(ReloadError::UnderWay),
         }
-        reloaded
     }
 
     fn reload_quietly(&self, reloading: &mut Reloading) -> Result<Reloaded, ReloadError> {
@@ -69,7 +72,9 @@ impl Broker {
         take_over(&mut config, &new);
         let commits = reloading.followers.iter().map(|follower| follower(self, &config));
         let commits: Vec<_> = commits.collect::<Result<_, _>>().map_err(ReloadError::Wrong)?;
-        let gate = (config.access != old.access).then(|| Gate::start(&config)).transpose();
+        let is_other_gate = config.access != old.access
+            || config.transport.connect_timeout_ms != old.transport.connect_timeout_ms;
+        let gate = is_other_gate.then(|| Gate::start_after(&config, &self.in_force().gate)).transpose();
         let gate = gate.map_err(StartError::Access).map_err(wrong)?;
         // The last that can go wrong.
         let reopened = reopen(self, &old, &config).map_err(wrong)?;
@@ -93,6 +98,7 @@ impl Broker {
             doors,
         };
         self.0.shared.set_limits(config.limits.clone());
+        in_force.doors.iter().for_each(|door| door.settle());
         self.hand_out(in_force, opened);
         self.renew_bans(&old.bans, &config.bans);
         if config.log.level != old.log.level
@@ -101,6 +107,7 @@ impl Broker {
             tracing::warn!("{error}");
         }
         *self.0.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
+        self.wake_file_watch();
         self.reload_tls();
         if is_new_gate {
             self.go_by_new_rules();
@@ -120,24 +127,20 @@ impl Broker {
         }
     }
 
-    /// Closes the sockets of `doors`; false if the worker that has them does not say in time that they are closed.
+    /// Closes the sockets of `doors`; false if the worker that has them does not come to it in time: then they stay open.
     pub(super) fn close_doors(&self, doors: Vec<Arc<Door>>) -> bool {
         let (done, closed) = mpsc::channel();
-        self.0.neighbours.mailboxes[0].post(Letter::CloseDoors(doors, done));
+        let is_begun = Arc::new(AtomicBool::new(false));
+        self.0.neighbours.mailboxes[0].post(Letter::CloseDoors(doors, Arc::clone(&is_begun), done));
+        // Whoever sets it first decides.
         closed.recv_timeout(super::ANSWER_TIMEOUT).is_ok()
+            || is_begun.swap(true, Ordering::Relaxed) && closed.recv().is_ok()
     }
 
     /// Bans of the configuration come and go with it, whoever has made others meanwhile.
     fn renew_bans(&self, old: &[Ban], new: &[Ban]) {
-        let turnstile = &self.in_force().turnstile;
-        for ban in old.iter().filter(|ban| !new.iter().any(|other| other.who == ban.who)) {
-            turnstile.unban(&ban.who, self.now());
-        }
+        self.in_force().turnstile.configure_bans(new, self.now());
         for ban in new.iter().filter(|ban| !old.contains(ban)) {
-            if let Err(error) = turnstile.ban(ban.clone(), self.now()) {
-                tracing::error!("the {} is not banned: {error}", ban.who);
-                continue;
-            }
             for mailbox in &self.0.neighbours.mailboxes {
                 // How many they were is in the log of each.
                 mailbox.post(Letter::PutOut(ban.who.clone(), oneshot::channel().0));
@@ -160,8 +163,19 @@ pub(crate) fn transport_limits(config: &Config) -> TransportLimits {
     TransportLimits { connections_max, ..config.transport }
 }
 
-fn tell(reloaded: &Reloaded) {
-    tracing::info!("the configuration was read anew: {}", reloaded.summary());
-    reloaded.changed.iter().for_each(|change| tracing::info!("in force now: {change}"));
-    reloaded.restart.iter().for_each(|change| tracing::warn!("not in force before a restart: {change}"));
+/// Has the log say the same as the answer.
+fn tell(reloaded: Result<Reloaded, ReloadError>) -> Result<Reloaded, ReloadError> {
+    match &reloaded {
+        Ok(reloaded) => {
+            tracing::info!("the configuration was read anew: {}", reloaded.summary());
+            reloaded.changed.iter().for_each(|change| tracing::info!("in force now: {change}"));
+            let waits = |change| tracing::warn!("not in force before a restart: {change}");
+            reloaded.restart.iter().for_each(waits);
+        }
+        Err(error) => {
+            tracing::error!("the configuration is not reloaded, and stays as it was");
+            error.to_string().lines().for_each(|line| tracing::error!("{line}"));
+        }
+    }
+    reloaded
 }

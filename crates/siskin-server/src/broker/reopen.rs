@@ -26,7 +26,7 @@ pub(super) fn reopen(broker: &Broker, old: &Config, config: &Config) -> Result<R
     let mut left: Vec<&Arc<Door>> = before.doors.iter().collect();
     let mut places = Vec::new();
     for listener in &config.listeners {
-        let at = left.iter().position(|door| door.listener.place == listener.place);
+        let at = left.iter().position(|door| door.listener.place.is_socket_of(&listener.place));
         places.push(match at.map(|at| left.remove(at)) {
             Some(door) if door.listener == *listener && !(is_other_size && is_websocket(listener)) => {
                 Some(Arc::clone(door))
@@ -36,9 +36,8 @@ pub(super) fn reopen(broker: &Broker, old: &Config, config: &Config) -> Result<R
         });
     }
     let mut closed = Vec::new();
-    let bound = bind(broker, config, &places, &left, &mut closed).inspect_err(|_| {
-        open_again(broker, &before, &closed, old.limits.packet_size_max);
-    })?;
+    let bound = bind(broker, config, &places, &left, &mut closed)
+        .map_err(|error| open_again(broker, &before, &closed, error))?;
     let mut opened = Vec::new();
     let mut doors = Vec::new();
     for (place, bound) in places.into_iter().zip(bound) {
@@ -69,12 +68,12 @@ fn bind(
                 let in_the_way =
                     |door: &&Arc<Door>| is_open(door) && overlap(&door.bound_listener(), listener);
                 let blocking: Vec<_> = left.iter().copied().filter(in_the_way).map(Arc::clone).collect();
-                closed.extend(blocking.iter().map(Arc::clone));
-                if !blocking.is_empty() && !broker.close_doors(blocking) {
+                if !blocking.is_empty() && !broker.close_doors(blocking.clone()) {
                     let late =
                         io::Error::new(io::ErrorKind::TimedOut, "who listens there does not stop in time");
                     return Err(StartError::Bind { place: listener.place.to_string(), source: late });
                 }
+                closed.extend(blocking);
                 open()
             }
             bound => bound,
@@ -92,27 +91,29 @@ fn bind(
     Ok(all)
 }
 
-/// Opens those that were `closed` in vain.
-fn open_again(broker: &Broker, before: &InForce, closed: &[Arc<Door>], packet_size_max: u32) {
+/// Opens those that were `closed` in vain because of `error`, which then tells of those that do not open.
+fn open_again(broker: &Broker, before: &InForce, closed: &[Arc<Door>], error: StartError) -> StartError {
     if closed.is_empty() {
-        return;
+        return error;
     }
     let mut opened = Vec::new();
     let mut doors = Vec::new();
+    let mut lost = Vec::new();
     for door in &before.doors {
         if !closed.iter().any(|other| Arc::ptr_eq(other, door)) {
             doors.push(Arc::clone(door));
             continue;
         }
-        match Bound::new(&door.bound_listener(), packet_size_max) {
+        match Bound::again(door) {
             Ok(bound) => {
-                doors.push(Arc::clone(&bound.door));
+                doors.push(Arc::clone(door));
                 opened.push(bound);
             }
-            Err(error) => tracing::error!("{} was closed and does not open again: {error}", door.listener),
+            Err(error) => lost.push(format!("{} was closed and does not open again: {error}", door.listener)),
         }
     }
     broker.hand_out(InForce { doors, ..before.clone() }, opened);
+    if lost.is_empty() { error } else { StartError::Lost { error: Box::new(error), lost } }
 }
 
 fn is_websocket(listener: &Listener) -> bool {

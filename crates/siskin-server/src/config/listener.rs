@@ -239,13 +239,25 @@ impl Network {
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits)).unwrap_or(0);
                 Self::Prefix { address: IpAddr::from((u32::from(address) & mask).to_be_bytes()), bits }
             }
-            IpAddr::V6(address) if bits == 128 && address.to_ipv4_mapped().is_some() => {
-                Self::Prefix { address: IpAddr::V6(address).to_canonical(), bits: 32 }
+            IpAddr::V6(address) if bits >= MAPPED_BITS && address.to_ipv4_mapped().is_some() => {
+                let address = IpAddr::V6(address).to_canonical();
+                Self::Prefix { address, bits: bits - MAPPED_BITS }.canonical()
             }
             IpAddr::V6(address) => {
                 let mask = u128::MAX.checked_shl(128 - u32::from(bits)).unwrap_or(0);
                 Self::Prefix { address: IpAddr::from((u128::from(address) & mask).to_be_bytes()), bits }
             }
+        }
+    }
+}
+
+impl Place {
+    /// Whether a socket at one is a socket at the other.
+    pub(crate) fn is_socket_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Address(one), Self::Address(other)) => one == other,
+            (Self::Unix { path: one, .. }, Self::Unix { path: other, .. }) => one == other,
+            (Self::Address(_), Self::Unix { .. }) | (Self::Unix { .. }, Self::Address(_)) => false,
         }
     }
 }
@@ -278,6 +290,9 @@ impl fmt::Display for Network {
         }
     }
 }
+
+/// What IPv4 addresses written as IPv6 have in common.
+const MAPPED_BITS: u8 = 96;
 
 /// The word for peers of Unix sockets.
 const UNIX: &str = "unix";

@@ -77,6 +77,17 @@ pub enum Banned {
     Address(Network),
 }
 
+impl Banned {
+    /// The same by the one name that it has among bans.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        match self {
+            Self::Address(network) => Self::Address(network.canonical()),
+            Self::Client(_) | Self::User(_) => self,
+        }
+    }
+}
+
 impl Rates {
     /// Whether nothing is limited.
     pub fn is_unlimited(self) -> bool {

@@ -12,7 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::file::did_you_mean;
-use super::kind::{Kind, Unit, Value, quoted};
+use super::kind::{Kind, Unit, Value, quoted, without_login};
 use super::listener::{list, one, word, word_for};
 use super::nearest::nearest;
 use crate::access::LISTED;
@@ -302,7 +302,8 @@ impl JwtDraft {
     }
 }
 
-/// `step` as a table that says the same; masked without what headers hold.
+/// `step` as a table that says the same; masked without what headers hold, fields
+/// that are the same for everybody, and log-ins in URLs.
 pub(super) fn to_toml(step: &StepConfig, is_masked: bool) -> String {
     let mut text = "[[auth]]\n".to_owned();
     let mut put = |key: &str, value: String| {
@@ -322,20 +323,29 @@ pub(super) fn to_toml(step: &StepConfig, is_masked: bool) -> String {
             put("file", file(&config.path));
         }
         StepConfig::Http(config) => put_http(config, is_masked, &mut put),
-        StepConfig::Jwt(config) => put_jwt(config, &mut put),
+        StepConfig::Jwt(config) => put_jwt(config, is_masked, &mut put),
     }
     text
+}
+
+fn address(url: &str, is_masked: bool) -> String {
+    quoted(&if is_masked { without_login(url) } else { url.into() })
 }
 
 fn put_http(config: &HttpConfig, is_masked: bool, put: &mut impl FnMut(&str, String)) {
     put("type", quoted("http"));
     put("name", quoted(&config.name));
-    put("url", quoted(&config.url));
+    put("url", address(&config.url, is_masked));
     put("method", quoted(if config.form == HttpForm::Get { "get" } else { "post" }));
     if config.form != HttpForm::Get {
         put("body", quoted(word_for(&FORMS, &config.form)));
     }
-    put("fields", table(&config.fields));
+    // What is the same for everybody may be what the server knows the broker by.
+    let fields = config.fields.iter().map(|(name, value)| match is_masked && !value.contains('%') {
+        true => (name.clone(), "***".to_owned()),
+        false => (name.clone(), value.clone()),
+    });
+    put("fields", table(&fields.collect::<Vec<_>>()));
     match is_masked && !config.headers.is_empty() {
         true => {
             let names: Vec<_> = config.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -346,7 +356,7 @@ fn put_http(config: &HttpConfig, is_masked: bool, put: &mut impl FnMut(&str, Str
     put("answer", quoted(word_for(&ANSWERS, &config.answer)));
     put("no", quoted(word_for(&NOS, &config.no)));
     if let Some(url) = &config.superuser_url {
-        put("superuser_url", quoted(url));
+        put("superuser_url", address(url, is_masked));
     }
     put("anonymous", config.knows_anonymous.to_string());
     put("connections_max", config.connections_max.to_string());
@@ -359,7 +369,7 @@ fn put_http(config: &HttpConfig, is_masked: bool, put: &mut impl FnMut(&str, Str
     }
 }
 
-fn put_jwt(config: &JwtConfig, put: &mut impl FnMut(&str, String)) {
+fn put_jwt(config: &JwtConfig, is_masked: bool, put: &mut impl FnMut(&str, String)) {
     put("type", quoted("jwt"));
     put("name", quoted(&config.name));
     put("token", quoted(word_for(&TOKENS, &config.token_in)));
@@ -380,7 +390,7 @@ fn put_jwt(config: &JwtConfig, put: &mut impl FnMut(&str, String)) {
             KeySource::Pem { .. } => {}
             KeySource::JwksFile { path } => put("jwks_file", quoted(&path.display().to_string())),
             KeySource::JwksUrl { url, ca_file, refresh_s, timeout } => {
-                put("jwks_url", quoted(url));
+                put("jwks_url", address(url, is_masked));
                 put("jwks_refresh", shown(&REFRESH, *refresh_s));
                 put("timeout", shown(&TIMEOUT, millis(*timeout)));
                 if let Some(path) = ca_file {

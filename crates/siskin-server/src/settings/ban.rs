@@ -59,7 +59,7 @@ pub(super) fn read(at: usize, table: &DeTable<'_>) -> Result<Ban, (usize, String
         }
     }
     let who = who.ok_or_else(|| (at, "this ban has no `client`, `user` or `address`".to_owned()))?;
-    Ok(Ban { who, until, reason })
+    Ok(Ban { who: who.canonical(), until, reason })
 }
 
 /// `ban` as a table that says the same.

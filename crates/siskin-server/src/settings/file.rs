@@ -112,6 +112,9 @@ impl File<'_> {
 
     fn read_ban(&mut self, at: usize, table: &DeTable<'_>) {
         match ban::read(at, table) {
+            Ok(ban) if self.settings.bans.iter().any(|other| other.who == ban.who) => {
+                self.mistake(at, format!("there is another ban of the {}", ban.who));
+            }
             Ok(ban) => self.settings.bans.push(ban),
             Err((at, message)) => self.mistake(at, message),
         }

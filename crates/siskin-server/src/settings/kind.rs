@@ -1,5 +1,7 @@
 //! How the value of a setting is written, read and shown.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::ops::RangeInclusive;
 
 use crate::budget;
@@ -298,14 +300,51 @@ fn is_account(text: &str) -> bool {
     text.split(':').count() <= 2 && text.split(':').all(is_name)
 }
 
-/// A TOML basic string. Its values hold no control characters.
+/// A TOML basic string.
 pub(super) fn quoted(text: &str) -> String {
-    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+    let mut quoted = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", c as u32);
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+/// A web address without the user name and password that may stand in it; any other text as it is.
+pub(super) fn without_login(text: &str) -> Cow<'_, str> {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.into() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]).into(),
+        None => text.into(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_quoted_can_be_read_as_what_it_was() {
+        for text in ["", "a\"b\\c", "é\u{7}\n\u{7F}", "\u{9B}"] {
+            let file = format!("text = {}", quoted(text));
+            let read = toml::de::DeTable::parse(&file).unwrap();
+            assert_eq!(read.get_ref()["text"].get_ref().as_str(), Some(text));
+        }
+    }
+
+    #[test]
+    fn an_address_is_shown_without_who_logs_in_there() {
+        assert_eq!(without_login("https://u:p@ss@host:1/a@b?c"), "https://***@host:1/a@b?c");
+        for text in ["https://host/a@b", "http://host?x@y", "me@host", "none"] {
+            assert_eq!(without_login(text), text);
+        }
+    }
 
     fn number(unit: Unit) -> Kind {
         Kind::Number { unit, range: 0..=u64::MAX, word: None }

@@ -177,7 +177,13 @@ impl Draft {
                 let text = one(value)?;
                 self.port = Some(text.parse().map_err(|_| format!("`{text}` is not a port, 0 to 65535"))?);
             }
-            "socket" => self.socket = Some(one(value)?.into()),
+            "socket" => {
+                let text = one(value)?;
+                if text.is_empty() {
+                    return Err("a file must be named".to_owned());
+                }
+                self.socket = Some(text.into());
+            }
             "mode" => self.mode = Some(mode(value)?),
             "connections_max" => {
                 if let Value::Number(max) = CONNECTIONS_MAX.parse(&one(value)?)? {
@@ -375,7 +381,11 @@ pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> String {
 }
 
 pub(super) fn one(value: &DeValue<'_>) -> Result<String, String> {
-    scalar(value).ok_or_else(|| "it takes one value".to_owned())
+    let text = scalar(value).ok_or_else(|| "it takes one value".to_owned())?;
+    match text.chars().any(char::is_control) {
+        true => Err("there is a control character in it".to_owned()),
+        false => Ok(text),
+    }
 }
 
 /// One value, or a list of them.

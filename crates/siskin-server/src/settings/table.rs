@@ -5,7 +5,7 @@ use siskin_core::store::Durability;
 use siskin_core::{PublishDenied, QueueFull};
 use siskin_proto::Qos;
 
-use super::kind::{Kind, Unit, Value};
+use super::kind::{Kind, Unit, Value, without_login};
 use super::listener::RATE_MAX;
 use crate::config::{Anonymous, Config, Excess, LogFormat, LogLevel, SubscribeCheck, WORKERS_MAX};
 
@@ -61,7 +61,10 @@ impl Setting {
         if self.holds_secret(config) {
             return "***".to_owned();
         }
-        self.field.kind.show(&self.read(config))
+        match self.read(config) {
+            Value::Text(text) => self.field.kind.show(&Value::Text(without_login(&text).into_owned())),
+            value => self.field.kind.show(&value),
+        }
     }
 
     /// Whether its value in `config` is nobody's business.

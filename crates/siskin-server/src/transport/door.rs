@@ -81,6 +81,13 @@ impl Bound {
         let door = Arc::new(Door::new(listener, packet_size_max, address, Arc::default())?);
         Ok(Self { door, socket })
     }
+
+    /// Listens once more where `door` did, for those who come as for those who came.
+    pub(crate) fn again(door: &Arc<Door>) -> Result<Self, StartError> {
+        let place = door.bound_listener().place;
+        let failed = |source| StartError::Bind { place: place.to_string(), source };
+        Ok(Self { socket: ListeningSocket::bind(&place).map_err(failed)?, door: Arc::clone(door) })
+    }
 }
 
 impl Door {
@@ -107,7 +114,24 @@ impl Door {
 
     /// The same socket on the terms of `listener`, for those who come from now on.
     pub(crate) fn on_terms_of(&self, listener: &Listener, packet_size_max: u32) -> Result<Self, StartError> {
-        Self::new(listener, packet_size_max, self.address, Arc::clone(&self.open))
+        let mut door = Self::new(listener, packet_size_max, self.address, Arc::clone(&self.open))?;
+        // One that holds for all clients together holds for those who are there as well.
+        if door.quota.is_some() && self.quota.is_some() {
+            door.quota.clone_from(&self.quota);
+        }
+        Ok(door)
+    }
+
+    /// Its terms are in force from now on, as far as they are about what several doors share.
+    pub(crate) fn settle(&self) {
+        if let Some(quota) = &self.quota {
+            quota.set_rates(self.listener.quota);
+        }
+        if let Place::Unix { path, mode: Some(mode) } = &self.listener.place
+            && let Err(error) = unix::set_mode(path, *mode)
+        {
+            tracing::error!("{} has other permissions than it should: {error}", path.display());
+        }
     }
 
     /// Whether both let in who comes to one socket.

@@ -47,6 +47,12 @@ pub(super) fn listen(path: &Path, mode: Option<u32>) -> io::Result<(UnixListener
     Ok((UnixListener::from_std(OwnedFd::from(socket).into()), file))
 }
 
+/// Gives the socket at `path` other permissions, if it has others.
+pub(super) fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    let has = fs::symlink_metadata(path)?.permissions().mode() & 0o7777;
+    if has == mode { Ok(()) } else { fs::set_permissions(path, Permissions::from_mode(mode)) }
+}
+
 /// Removes the socket at `path` if nobody listens on it.
 fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {

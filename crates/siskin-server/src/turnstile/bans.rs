@@ -10,9 +10,14 @@ use crate::config::{Ban, Banned, Network};
 
 /// All bans. Those that are over go when room is needed, and count for nothing before.
 #[derive(Debug, Default)]
-pub(super) struct Bans(HashMap<Banned, Terms>);
+pub(super) struct Bans {
+    /// Those of the configuration, for which there is room always.
+    configured: HashMap<Banned, Terms>,
+    /// Those of operators and of flapping.
+    made: HashMap<Banned, Terms>,
+}
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Terms {
     until: Option<Now>,
     reason: String,
@@ -25,35 +30,49 @@ pub struct TooManyBans;
 impl Bans {
     /// Adds a ban, in place of an earlier one of the same.
     pub(super) fn add(&mut self, ban: Ban, now: Now) -> Result<(), TooManyBans> {
-        if self.0.len() >= BANS_MAX && !self.0.contains_key(&ban.who) {
+        if self.made.len() >= BANS_MAX && !self.made.contains_key(&ban.who) {
             self.forget_past(now);
-            if self.0.len() >= BANS_MAX {
+            if self.made.len() >= BANS_MAX {
                 return Err(TooManyBans);
             }
         }
-        let reason = ban.reason.chars().take(REASON_CHARS_MAX).collect();
-        self.0.insert(ban.who, Terms { until: ban.until, reason });
+        self.made.insert(ban.who, Terms::new(ban.until, &ban.reason));
         Ok(())
     }
 
-    /// Ends a ban; false if there was none.
-    pub(super) fn remove(&mut self, who: &Banned, now: Now) -> bool {
-        self.0.remove(who).is_some_and(|terms| terms.is_in_force(now))
+    /// Has `configured` in place of those that the configuration had before.
+    pub(super) fn configure(&mut self, configured: &[Ban], now: Now) {
+        self.forget_past(now);
+        let terms = |ban: &Ban| (ban.who.clone().canonical(), Terms::new(ban.until, &ban.reason));
+        self.configured = configured.iter().map(terms).collect();
     }
 
-    /// Those in force.
+    /// Ends a ban, whoever made it; false if there was none.
+    pub(super) fn remove(&mut self, who: &Banned, now: Now) -> bool {
+        let removed = [self.configured.remove(who), self.made.remove(who)];
+        removed.into_iter().flatten().any(|terms| terms.is_in_force(now))
+    }
+
+    /// Those in force: of two about the same, the one that lasts longer.
     pub(super) fn list(&mut self, now: Now) -> Vec<Ban> {
         self.forget_past(now);
+        let lasts = |terms: &Terms| terms.until.map_or(u64::MAX, Now::as_millis);
+        let is_outlasted = |who: &Banned, terms: &Terms| {
+            self.configured.get(who).is_some_and(|configured| lasts(configured) >= lasts(terms))
+        };
+        let made = self.made.iter().filter(|(who, terms)| !is_outlasted(who, terms));
+        let mut all: HashMap<_, _> = self.configured.iter().collect();
+        all.extend(made);
         let ban = |(who, terms): (&Banned, &Terms)| Ban {
             who: who.clone(),
             until: terms.until,
             reason: terms.reason.clone(),
         };
-        self.0.iter().map(ban).collect()
+        all.into_iter().map(ban).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.configured.is_empty() && self.made.is_empty()
     }
 
     /// Why somebody may not connect, if so.
@@ -72,17 +91,23 @@ impl Bans {
             .into_iter()
             .flatten()
             .chain(networks)
-            .filter_map(|who| self.0.get_key_value(&who))
+            .flat_map(|who| [self.configured.get_key_value(&who), self.made.get_key_value(&who)])
+            .flatten()
             .find(|(_, terms)| terms.is_in_force(now))?;
         Some(format!("the {who} is banned: {}", terms.reason))
     }
 
     fn forget_past(&mut self, now: Now) {
-        self.0.retain(|_, terms| terms.is_in_force(now));
+        self.configured.retain(|_, terms| terms.is_in_force(now));
+        self.made.retain(|_, terms| terms.is_in_force(now));
     }
 }
 
 impl Terms {
+    fn new(until: Option<Now>, reason: &str) -> Self {
+        Self { until, reason: reason.chars().take(REASON_CHARS_MAX).collect() }
+    }
+
     fn is_in_force(&self, now: Now) -> bool {
         self.until.is_none_or(|until| now < until)
     }
@@ -106,7 +131,7 @@ impl fmt::Display for TooManyBans {
 
 impl std::error::Error for TooManyBans {}
 
-/// Bans kept, by hand and by flapping.
+/// Bans kept, by hand and by flapping; those of the configuration are not counted.
 const BANS_MAX: usize = 100_000;
 
 /// Characters of a reason that are kept.
@@ -166,6 +191,30 @@ mod tests {
     }
 
     #[test]
+    fn bans_of_the_configuration_come_and_go_without_touching_others() {
+        let find = |bans: &Bans, ip: &str| {
+            bans.find("c", None, Some(ip.parse().unwrap()), Now::from_millis(50)).is_some()
+        };
+        let ban = |text: &str, until: Option<u64>| Ban {
+            who: Banned::Address(text.parse().unwrap()),
+            until: until.map(Now::from_millis),
+            reason: "file".to_owned(),
+        };
+        let mut bans = bans(&[(address("192.0.2.7"), None)]);
+        bans.configure(&[ban("192.0.2.7", Some(100)), ban("10.1.2.3/8", None)], Now::default());
+        assert!(find(&bans, "192.0.2.7") && find(&bans, "10.0.0.1"));
+        // The one that lasts longer is the one to know of.
+        let listed = bans.list(Now::from_millis(50));
+        assert_eq!(listed.len(), 2);
+        assert!(listed.iter().any(|ban| ban.who == address("192.0.2.7") && ban.reason == "noise"));
+        bans.configure(&[], Now::from_millis(50));
+        assert!(find(&bans, "192.0.2.7") && !find(&bans, "10.0.0.1"));
+        bans.configure(&[ban("192.0.2.7", None)], Now::from_millis(50));
+        assert!(bans.remove(&address("192.0.2.7"), Now::from_millis(50)));
+        assert!(!find(&bans, "192.0.2.7") && bans.is_empty());
+    }
+
+    #[test]
     fn no_more_bans_are_kept_than_may_be_and_past_ones_make_room() {
         let mut bans = Bans::default();
         let ban = |number: usize| Ban {
@@ -179,7 +228,7 @@ mod tests {
         assert_eq!(bans.add(ban(BANS_MAX), Now::from_millis(99)), Err(TooManyBans));
         assert_eq!(bans.add(ban(0), Now::from_millis(99)), Ok(()));
         assert_eq!(bans.add(ban(BANS_MAX), Now::from_millis(100)), Ok(()));
-        assert_eq!(bans.0.len(), 1);
-        assert!(bans.0.values().all(|terms| terms.reason.chars().count() == REASON_CHARS_MAX));
+        assert_eq!(bans.made.len(), 1);
+        assert!(bans.made.values().all(|terms| terms.reason.chars().count() == REASON_CHARS_MAX));
     }
 }

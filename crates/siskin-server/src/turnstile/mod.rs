@@ -8,7 +8,7 @@ mod recent;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use siskin_core::Now;
@@ -35,6 +35,8 @@ struct Memory {
     has_bans: AtomicBool,
     bans: Mutex<Bans>,
     users: Mutex<Users>,
+    /// How often a client may connect in a second, also by what a worker does that has not yet learnt of it.
+    client_connects: AtomicU64,
     /// What clients did lately, by client id and by address.
     clients: Mutex<Recent<Lately>>,
     addresses: Mutex<Recent<Lately>>,
@@ -69,6 +71,8 @@ struct Lately {
 /// The quotas of user names. One that is full and that nobody draws on is forgotten when the map has doubled.
 #[derive(Debug, Default)]
 struct Users {
+    /// Those in force, also for a worker that has not yet learnt of them.
+    rates: Rates,
     quotas: HashMap<Box<str>, Arc<Quota>>,
     forget_at: usize,
 }
@@ -78,33 +82,36 @@ impl Turnstile {
         let memory = Memory {
             has_bans: AtomicBool::new(false),
             bans: Mutex::default(),
-            users: Mutex::default(),
+            users: Mutex::new(Users { rates: quotas.user, ..Users::default() }),
+            client_connects: AtomicU64::new(quotas.client.connects),
             clients: Mutex::new(Recent::new(ROWS)),
             addresses: Mutex::new(Recent::new(ROWS)),
         };
         let turnstile = Self { quotas, flapping, memory: Arc::new(memory) };
-        turnstile.ban_all(bans, now);
+        turnstile.configure_bans(bans, now);
         turnstile
     }
 
     /// One with other terms that knows the same of everybody. User names have the new quotas at once.
     pub(crate) fn renewed(&self, quotas: Quotas, flapping: Flapping) -> Self {
         if quotas.user != self.quotas.user {
-            lock(&self.memory.users).quotas.values().for_each(|quota| quota.set_rates(quotas.user));
+            let mut users = lock(&self.memory.users);
+            users.rates = quotas.user;
+            users.quotas.values().for_each(|quota| quota.set_rates(quotas.user));
         }
         if quotas.client.connects != self.quotas.client.connects {
-            *lock(&self.memory.clients) = Recent::new(ROWS);
+            let mut clients = lock(&self.memory.clients);
+            self.memory.client_connects.store(quotas.client.connects, Ordering::Relaxed);
+            clients.values().for_each(|lately| lately.quota = None);
         }
         Self { quotas, flapping, memory: Arc::clone(&self.memory) }
     }
 
-    /// Bans all of these, as far as there is room for them.
-    pub(crate) fn ban_all<'a>(&self, bans: impl IntoIterator<Item = &'a Ban>, now: Now) {
-        for ban in bans {
-            if let Err(error) = self.ban(ban.clone(), now) {
-                tracing::error!("the {} is not banned: {error}", ban.who);
-            }
-        }
+    /// Bans all of these, and of those that were given so before no others. Bans made otherwise stay.
+    pub(crate) fn configure_bans(&self, configured: &[Ban], now: Now) {
+        let mut bans = lock(&self.memory.bans);
+        bans.configure(configured, now);
+        self.memory.has_bans.store(!bans.is_empty(), Ordering::Relaxed);
     }
 
     /// Whether `other` has the same quotas.
@@ -209,23 +216,15 @@ impl Turnstile {
     }
 
     pub(crate) fn ban(&self, ban: Ban, now: Now) -> Result<(), TooManyBans> {
-        let who = match ban.who {
-            Banned::Address(network) => Banned::Address(network.canonical()),
-            who => who,
-        };
         let mut bans = lock(&self.memory.bans);
-        bans.add(Ban { who, ..ban }, now)?;
+        bans.add(Ban { who: ban.who.canonical(), ..ban }, now)?;
         self.memory.has_bans.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     pub(crate) fn unban(&self, who: &Banned, now: Now) -> bool {
-        let who = match who {
-            Banned::Address(network) => &Banned::Address(network.canonical()),
-            who => who,
-        };
         let mut bans = lock(&self.memory.bans);
-        let was_banned = bans.remove(who, now);
+        let was_banned = bans.remove(&who.clone().canonical(), now);
         self.memory.has_bans.store(!bans.is_empty(), Ordering::Relaxed);
         was_banned
     }
@@ -249,11 +248,11 @@ impl Turnstile {
 
     /// Where the connects of `client_id` are counted.
     fn client_quota(&self, client_id: &str, now: Now) -> Option<Arc<Quota>> {
-        let connects = self.quotas.client.connects;
-        if connects == 0 || client_id.is_empty() {
+        if self.quotas.client.connects == 0 || client_id.is_empty() {
             return None;
         }
         let mut clients = lock(&self.memory.clients);
+        let connects = self.memory.client_connects.load(Ordering::Relaxed);
         let quota = &mut clients.entry(client_id, now).quota;
         if quota.is_none() {
             *quota = Quota::new(Rates { connects, ..Rates::default() }).map(Arc::new);
@@ -271,7 +270,7 @@ impl Turnstile {
             users.quotas.retain(|_, quota| Arc::strong_count(quota) > 1 || !quota.is_full(now));
             users.forget_at = users.quotas.len() * 2;
         }
-        let quota = Arc::new(Quota::new(self.quotas.user)?);
+        let quota = Arc::new(Quota::new(users.rates)?);
         users.quotas.insert(user_name.into(), Arc::clone(&quota));
         Some(quota)
     }

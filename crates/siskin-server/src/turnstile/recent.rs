@@ -47,6 +47,11 @@ impl<V: Clone + Default> Recent<V> {
         entry.seen = now;
         &mut entry.value
     }
+
+    /// The values of all keys that were seen lately.
+    pub(crate) fn values(&mut self) -> impl Iterator<Item = &mut V> {
+        self.entries.iter_mut().map(|entry| &mut entry.value)
+    }
 }
 
 const WAYS: usize = 4;

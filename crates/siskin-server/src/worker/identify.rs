@@ -12,7 +12,7 @@ use siskin_proto::{
     decode_connect, frame,
 };
 
-use super::connection::{Identifying, Phase};
+use super::connection::{Connection, Identifying, Phase};
 use super::terms::{refusal, without_password};
 use super::{Leaving, Worker};
 use crate::access::{Gate, Refused, Ticket};
@@ -84,6 +84,11 @@ impl Worker {
         waiting.pending = None;
         let bytes = std::mem::take(&mut waiting.bytes);
         match verdict {
+            Verdict::Allowed(_) if !Arc::ptr_eq(&gate, &self.in_force.gate) => {
+                let why = "what it takes to log in has just changed: come again".to_owned();
+                let refused = Refused { reason: Reason::ServerBusy, told: why.clone(), why };
+                self.turn_back_whole(index, &bytes, &refused);
+            }
             Verdict::Allowed(identity) => {
                 let ticket = Ticket::of(*identity, first_of(&bytes).and_then(method));
                 self.let_in_whole(index, &bytes, ticket);
@@ -180,6 +185,17 @@ impl Worker {
                 gate.chain().proceed(conversation, data, self.teller(index, serial, &gate));
             }
         }
+    }
+
+    /// Who was asked something by what is not in force any more cannot answer it.
+    pub(super) fn end_renewals(&mut self) {
+        for (index, _) in std::mem::take(&mut self.renewals) {
+            let session = self.connections.get(index as usize).and_then(Connection::session);
+            if let Some(key) = session {
+                self.core.disconnect(key, Cause::NotProved, self.now);
+            }
+        }
+        self.apply_closes();
     }
 
     fn take_renewal(&mut self, key: SessionKey, index: u32, verdict: Verdict, gate: Arc<Gate>) {

@@ -298,8 +298,10 @@ impl Worker {
                 }
                 Letter::NewRules => self.core.renew_permissions(),
                 Letter::InForce(in_force, opened) => self.go_by(in_force, opened),
-                Letter::CloseDoors(doors, done) => {
-                    if let Some(acceptor) = &mut self.acceptor {
+                Letter::CloseDoors(doors, is_begun, done) => {
+                    if let Some(acceptor) = &mut self.acceptor
+                        && !is_begun.swap(true, Ordering::Relaxed)
+                    {
                         acceptor.close(&doors, self.poll.registry());
                     }
                     // Whoever waits for it may have stopped waiting.
@@ -329,6 +331,9 @@ impl Worker {
         let limits = in_force.limits;
         let before = std::mem::replace(&mut self.in_force, in_force);
         self.renew_meters(&before.turnstile);
+        if !Arc::ptr_eq(&before.gate, &self.in_force.gate) {
+            self.end_renewals();
+        }
         self.core.renew_limits(self.now);
         let core_limits = self.core.shared().limits();
         self.packet_size_max = core_limits.packet_size_max;

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::mpsc::{self, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,9 +10,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 use siskin_admin::{Admin, Telemetry};
+use siskin_server::config::Place;
 use siskin_server::settings::sample;
-use siskin_server::{Config, Server};
+use siskin_server::{Broker, Config, Server};
 
+use super::check::check_parts;
 use super::flags::Source;
 use super::log::{self, Shown};
 use super::service_manager::ServiceManager;
@@ -53,13 +56,17 @@ pub(crate) fn run(args: Args) -> ExitCode {
 fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std::error::Error>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     // Before anybody can connect.
-    Admin::check(&config.admin)?;
-    Telemetry::check(&config.telemetry)?;
+    check_parts(&config)?;
     let manager = ServiceManager::from_env()
         .map_err(|error| format!("cannot reach the service manager at $NOTIFY_SOCKET: {error}"))?;
     let server = Server::start(config)?;
     server.handle().on_log_level(move |level| shown.set(level));
-    server.handle().set_source(Box::new(move || source.resolve()));
+    server.handle().set_source(Box::new(move || {
+        let config = source.resolve()?;
+        // Also what waits for a restart: that is no time to learn of mistakes.
+        check_parts(&config)?;
+        Ok(config)
+    }));
     let admin = match Admin::start(server.handle()) {
         Ok(admin) => admin,
         Err(error) => {
@@ -74,18 +81,16 @@ fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std
             return Err(error.into());
         }
     };
-    let status = status(&server);
     manager.feed_watchdog(server.handle())?;
-    manager.ready(&status);
+    manager.ready(&status(server.handle()));
+    let hang_up = reload_when_told(server.handle(), &manager)?;
     for signal in signals.forever() {
         if signal != SIGHUP {
             tracing::info!("stopping on {}", signal_name(signal).unwrap_or("a signal"));
             break;
         }
-        manager.reloading();
-        // The log says what came of it.
-        let _ = server.handle().reload();
-        manager.ready(&status);
+        // If one is to be done anyway it sees what there is to see.
+        let _ = hang_up.try_send(());
     }
     manager.stopping();
     let first = Instant::now();
@@ -108,9 +113,35 @@ fn serve(config: Config, shown: Shown, source: Source) -> Result<(), Box<dyn std
     Ok(())
 }
 
+/// A thread that reloads the configuration of `broker` each time that it is told so. A file that cannot be read to its end
+/// holds up that thread, and nothing else.
+fn reload_when_told(broker: &Broker, manager: &ServiceManager) -> std::io::Result<SyncSender<()>> {
+    let (tell, told) = mpsc::sync_channel(1);
+    let (broker, manager) = (broker.clone(), manager.clone());
+    thread::Builder::new().name("siskin-reload".to_owned()).spawn(move || {
+        while told.recv().is_ok() {
+            manager.reloading();
+            // The log says what came of it.
+            match broker.reload() {
+                Ok(_) => manager.ready(&status(&broker)),
+                Err(error) => {
+                    let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+                    manager.ready(&format!("{}; not reloaded: {first}", status(&broker)));
+                }
+            }
+        }
+    })?;
+    Ok(tell)
+}
+
 /// Where it listens, in a line.
-fn status(server: &Server) -> String {
-    let addresses: Vec<_> = server.addresses().iter().map(ToString::to_string).collect();
+fn status(broker: &Broker) -> String {
+    let mut addresses = Vec::new();
+    for open in broker.listeners() {
+        if let Place::Address(address) = open.listener.place {
+            addresses.push(address.to_string());
+        }
+    }
     match &addresses[..] {
         [] => "listening on Unix sockets".to_owned(),
         addresses => format!("listening on {}", addresses.join(", ")),

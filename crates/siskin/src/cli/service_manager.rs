@@ -40,7 +40,10 @@ impl ServiceManager {
 
     /// The broker serves, and `status` says where.
     pub(crate) fn ready(&self, status: &str) {
-        self.tell(&format!("READY=1\nSTATUS={status}"));
+        let is_stopping = self.0.as_ref().is_some_and(|inner| inner.is_stopping.load(Ordering::Relaxed));
+        if !is_stopping {
+            self.tell(&format!("READY=1\nSTATUS={status}"));
+        }
     }
 
     /// The broker takes up changes; [`Self::ready`] follows.
