@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::latency::LatencySummary;
 use crate::options::WindowOn;
-use crate::report::{BrokerUse, Report, Settings, StageReport};
+use crate::report::{BrokerUse, CutShort, Report, Settings, StageReport};
 
 impl Report {
     /// One JSON object, on lines of its own, with keys that stay as they are.
@@ -20,7 +20,8 @@ impl Report {
             "scenario": self.settings.scenario.name(),
             "ok": failures.is_empty(),
             "failures": failures,
-            "timed_out": self.is_timed_out,
+            "timed_out": self.cut_short == Some(CutShort::TimedOut),
+            "cut_short": self.cut_short.map(|why| why.to_string()),
             "settings": settings(&self.settings),
             "receive_maximum": self.receive_maximum,
             "stages": self.stages.iter().map(stage).collect::<Vec<_>>(),
@@ -37,6 +38,7 @@ impl Report {
                 "duplicated": accounted(counts.duplicated),
                 "misordered": accounted(counts.misordered),
                 "foreign": accounted(counts.foreign),
+                "misrouted": accounted(counts.misrouted),
                 "corrupted": counts.corrupted,
                 "resent": counts.resent,
                 "written_off": counts.written_off,
@@ -50,6 +52,7 @@ impl Report {
             "latency_us": {
                 "delivery": latency(self.delivery),
                 "acknowledgement": latency(self.acknowledgement),
+                "sent_late_by": latency(self.lateness),
                 "connect": latency(self.connect),
             },
             "cpu": {
@@ -82,7 +85,12 @@ fn settings(settings: &Settings) -> Value {
         "protocol": settings.version.to_string(),
         "publishers": settings.publishers,
         "subscribers": settings.subscribers,
-        "filters_per_subscriber": settings.filters_each,
+        "transport": settings.transport,
+        "topic": settings.topic,
+        "filters": settings.filters,
+        "filters_per_subscriber": settings.filters.len().max(settings.filters_each as usize),
+        "duration_s": settings.duration.map(|duration| duration.as_secs_f64()),
+        "messages": settings.messages,
         "qos": settings.qos as u8,
         "subscribe_qos": settings.subscribe_qos as u8,
         "retain": settings.retain,
@@ -128,6 +136,7 @@ fn latency(latency: Option<LatencySummary>) -> Value {
 fn process(broker: &BrokerUse, rss_per_connection: Option<f64>) -> Value {
     json!({
         "pid": broker.pid,
+        "ended_during_run": broker.is_gone,
         "rss_before_bytes": broker.rss_before_bytes,
         "rss_after_bytes": broker.rss_after_bytes,
         "rss_peak_bytes": broker.rss_peak_bytes,

@@ -22,7 +22,11 @@ pub(crate) struct Transport {
 
 impl Transport {
     /// TLS that trusts those in the file `ca`, WebSocket at `path`, both, or neither.
-    pub(crate) fn new(host: &str, ca: Option<&Path>, path: Option<&str>) -> Result<Self, BenchError> {
+    pub(crate) fn new(
+        (host, port): (&str, u16),
+        ca: Option<&Path>,
+        path: Option<&str>,
+    ) -> Result<Self, BenchError> {
         let tls = ca.map(|ca| trusting(ca, host)).transpose()?;
         let request = match path {
             Some(path) if !path.starts_with('/') || path.contains(|c: char| c.is_whitespace()) => {
@@ -30,10 +34,20 @@ impl Transport {
                     "{path:?} is no path of a WebSocket: it begins with /"
                 )));
             }
-            Some(path) => Some(request(host, path)),
+            Some(path) => Some(request(host, port, path)),
             None => None,
         };
         Ok(Self { tls, request })
+    }
+
+    /// Its name in URLs.
+    pub(crate) fn name(&self) -> &'static str {
+        match (&self.tls, &self.request) {
+            (None, None) => "tcp",
+            (Some(_), None) => "tls",
+            (None, Some(_)) => "ws",
+            (Some(_), Some(_)) => "wss",
+        }
     }
 
     /// The layers of one connection, if there are any.
@@ -76,10 +90,11 @@ fn trusting(ca: &Path, host: &str) -> Result<(Arc<ClientConfig>, ServerName<'sta
     Ok((Arc::new(config), name))
 }
 
-fn request(host: &str, path: &str) -> Arc<[u8]> {
+fn request(host: &str, port: u16, path: &str) -> Arc<[u8]> {
+    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
     // Nobody looks at whether the answer goes with the key: it guards caches, of which there are none here.
     format!(
-        "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+        "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: c2lza2luIGJlbmNoIDEyMw==\r\n\
          Sec-WebSocket-Protocol: mqtt\r\n\r\n"
     )
@@ -114,7 +129,9 @@ impl Layers {
     pub(crate) fn read(&mut self, socket: &mut TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
         let is_ended = self.fill(socket)?;
         self.push(socket)?;
-        match self.unpack(buffer)? {
+        let taken = self.unpack(buffer)?;
+        self.push(socket)?;
+        match taken {
             0 if is_ended => Ok(0),
             0 => Err(ErrorKind::WouldBlock.into()),
             len => Ok(len),
@@ -241,11 +258,23 @@ impl Layers {
             at = end + 4;
         }
         let mut len = 0;
+        let mut pongs = Vec::new();
         while len < buffer.len() {
             if web.left == 0 {
-                let Some((head, left)) = frame_head(&self.raw[at..])? else { break };
-                at += head;
-                web.left = left;
+                let Some(head) = frame_head(&self.raw[at..])? else { break };
+                if head.is_data {
+                    at += head.len;
+                    web.left = head.payload;
+                    continue;
+                }
+                let whole = head.len + head.payload as usize;
+                let Some(frame) = self.raw[at..].get(..whole) else { break };
+                if head.is_ping {
+                    // Masked with zeros, as all that is sent.
+                    pongs.extend([0x8a, 0x80 | head.payload as u8, 0, 0, 0, 0]);
+                    pongs.extend_from_slice(&frame[head.len..]);
+                }
+                at += whole;
                 continue;
             }
             let there = self.raw.len() - at;
@@ -258,6 +287,9 @@ impl Layers {
             (at, len) = (at + part, len + part);
         }
         self.raw.drain(..at);
+        if !pongs.is_empty() {
+            self.put(&pongs)?;
+        }
         Ok(len)
     }
 
@@ -267,20 +299,35 @@ impl Layers {
     }
 }
 
-/// The length of a frame's header and of its payload, once the header is whole.
-fn frame_head(bytes: &[u8]) -> io::Result<Option<(usize, u64)>> {
+struct FrameHead {
+    /// Bytes of the header.
+    len: usize,
+    /// Bytes of what follows it.
+    payload: u64,
+    is_data: bool,
+    is_ping: bool,
+}
+
+/// The header of a frame, once it is whole.
+fn frame_head(bytes: &[u8]) -> io::Result<Option<FrameHead>> {
     let [first, second, rest @ ..] = bytes else { return Ok(None) };
-    if first & 0x0f == 8 {
-        return Err(ErrorKind::ConnectionAborted.into());
+    let (is_data, is_ping) = match first & 0x0f {
+        0 | 2 => (true, false),
+        8 => return Err(ErrorKind::ConnectionAborted.into()),
+        9 => (false, true),
+        10 => (false, false),
+        _ => return Err(io::Error::other("a WebSocket frame that is not binary")),
+    };
+    if second & 0x80 != 0 {
+        return Err(io::Error::other("a WebSocket frame with a mask, as only clients send them"));
     }
-    if !matches!(first & 0x0f, 0 | 2) {
-        return Err(io::Error::other("a WebSocket frame that is not binary"));
-    }
+    let head = |len, payload| FrameHead { len, payload, is_data, is_ping };
     Ok(match (second, rest) {
-        (len @ 0..126, _) => Some((2, u64::from(*len))),
-        (126, [a, b, ..]) => Some((4, u64::from(u16::from_be_bytes([*a, *b])))),
+        (len @ 0..126, _) => Some(head(2, u64::from(*len))),
+        _ if !is_data => return Err(io::Error::other("a WebSocket ping of more than 125 bytes")),
+        (126, [a, b, ..]) => Some(head(4, u64::from(u16::from_be_bytes([*a, *b])))),
         (127, [a, b, c, d, e, f, g, h, ..]) => {
-            Some((10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])))
+            Some(head(10, u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])))
         }
         _ => None,
     })

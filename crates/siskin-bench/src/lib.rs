@@ -44,7 +44,7 @@ pub use latency::LatencySummary;
 pub use options::{Options, WindowOn};
 pub use plan::Plan;
 pub use problem::{Problem, ProblemKind};
-pub use report::{BrokerUse, Report, Settings, StageReport};
+pub use report::{BrokerUse, CutShort, Report, Settings, StageReport};
 pub use run::{Progress, run};
 pub use scenario::Scenario;
 pub use tally::Counts;

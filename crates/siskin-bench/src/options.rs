@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use siskin_proto::{Qos, Version};
@@ -53,6 +55,8 @@ pub struct Options {
     pub threads: Option<u16>,
     pub timeout: Option<Duration>,
     pub patience: Duration,
+    /// To be set by whoever wants the run to end, with a report of what there is.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// What makes room in a publisher's window.
@@ -60,7 +64,7 @@ pub struct Options {
 pub enum WindowOn {
     /// PUBACK or PUBCOMP. At QoS 0, where there is none: as for [`Arrival`](Self::Arrival).
     Acknowledgement,
-    /// That every subscriber has got the message; above QoS 0 also the acknowledgement.
+    /// That every subscriber has got the message, on the average over them; above QoS 0 also the acknowledgement.
     Arrival,
 }
 
@@ -109,6 +113,7 @@ impl Options {
             threads: None,
             timeout: None,
             patience: Duration::from_secs(3),
+            stop: Arc::default(),
         }
     }
 }

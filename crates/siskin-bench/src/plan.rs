@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use siskin_proto::{Qos, TopicFilter, TopicName, Version};
@@ -59,6 +61,8 @@ pub struct Plan {
     pub(crate) threads: u16,
     pub(crate) timeout: Duration,
     pub(crate) patience: Duration,
+    /// Set from outside when no more is wanted.
+    pub(crate) stop: Arc<AtomicBool>,
     pub(crate) run: u32,
     pub(crate) stages: Vec<Stage>,
     /// Whether payloads have room for the header.
@@ -91,8 +95,11 @@ impl Plan {
     /// Decides everything that `options` leaves open, and refuses what cannot be done or accounted for.
     pub fn new(options: Options) -> Result<Self, BenchError> {
         check(&options)?;
-        let transport =
-            Transport::new(&options.host, options.ca.as_deref(), options.websocket_path.as_deref())?;
+        let transport = Transport::new(
+            (&options.host, options.port),
+            options.ca.as_deref(),
+            options.websocket_path.as_deref(),
+        )?;
         let scenario = options.scenario;
         let defaults = scenario.defaults();
         let clients = options.clients.unwrap_or(defaults.clients);
@@ -112,13 +119,19 @@ impl Plan {
         let qos = options.qos.unwrap_or(defaults.qos);
         let payload_bytes = options.payload_bytes.unwrap_or(defaults.payload_bytes);
         let topic = pattern(options.topic.as_deref().unwrap_or(defaults.topic))?;
-        let filters = match options.filters.is_empty() {
-            true if defaults.filter.is_empty() => Vec::new(),
-            true => vec![pattern(defaults.filter)?],
-            false => options.filters.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?,
+        let filters = match (&options.topic, options.filters.is_empty()) {
+            (_, false) => options.filters.iter().map(|text| pattern(text)).collect::<Result<_, _>>()?,
+            (_, true) if defaults.filter.is_empty() => Vec::new(),
+            (None, true) => vec![pattern(defaults.filter)?],
+            (Some(topic), true) => vec![pattern(&filter_for(topic, defaults.filter))?],
         };
         let run = if options.keep || options.drain_only { KEPT_RUN } else { random() };
-        let limit = duration.unwrap_or_default() + options.hold;
+        // Connecting takes its time, too, as much as the options want or a slow broker needs.
+        let connections = f64::from(publishers) + f64::from(subscribers);
+        let per_s =
+            options.connect_rate_per_s.unwrap_or(f64::INFINITY).clamp(f64::MIN_POSITIVE, CONNECTS_PER_S);
+        let connecting = Duration::try_from_secs_f64(connections / per_s).unwrap_or(TIME_MAX).min(TIME_MAX);
+        let limit = duration.unwrap_or_default() + options.hold + connecting;
         let spare = if duration.is_none() { Duration::from_secs(300) } else { Duration::from_secs(60) };
         let mut plan = Self {
             scenario,
@@ -167,6 +180,7 @@ impl Plan {
             threads: options.threads.unwrap_or_else(threads),
             timeout: options.timeout.unwrap_or(limit + spare),
             patience: options.patience,
+            stop: options.stop,
             run,
             stages: steps::stages(scenario, subscribers, options.keep, options.drain_only),
             accounts: payload_bytes >= HEADER_BYTES,
@@ -234,6 +248,11 @@ impl Plan {
             }
         }
         self.groups = members.len() as u32;
+        if self.publishers > 0 && self.subscribers > 0 && self.copies.iter().all(|copies| *copies == 0) {
+            let fault =
+                "no filter of a subscriber matches the topic of a publisher: nobody would receive anything";
+            return Err(BenchError::Option(fault));
+        }
         Ok(())
     }
 
@@ -291,6 +310,16 @@ impl Plan {
             );
         }
         self.filters.iter().map(|filter| self.expand(filter, Role::Subscriber, subscriber).0).collect()
+    }
+
+    /// The topic as it was written.
+    pub(crate) fn topic_text(&self) -> String {
+        self.topic.to_string()
+    }
+
+    /// The filters as they were written.
+    pub(crate) fn filter_texts(&self) -> Vec<String> {
+        self.filters.iter().map(ToString::to_string).collect()
     }
 
     pub(crate) fn client_id(&self, role: Role, number: u32) -> String {
@@ -382,6 +411,24 @@ fn check(options: &Options) -> Result<(), BenchError> {
     Err(BenchError::Option(fault))
 }
 
+/// The filter that is to a topic of the user's what the scenario's own is to its own: if that has a wildcard, one subscriber
+/// hears several publishers.
+fn filter_for(topic: &str, default: &str) -> String {
+    let (share, own) = match default.split('/').collect::<Vec<_>>()[..] {
+        ["$share", group, ref own @ ..] => (format!("$share/{group}/"), own.concat()),
+        ref own => (String::new(), own.concat()),
+    };
+    if !own.contains(['+', '#']) {
+        return format!("{share}{topic}");
+    }
+    let level = |level: &str| {
+        let varies = ["%i", "%p", "%c", "%s"].iter().any(|placeholder| level.contains(placeholder));
+        if varies { "+".to_owned() } else { level.to_owned() }
+    };
+    let levels: Vec<_> = topic.split('/').map(level).collect();
+    format!("{share}{}", levels.join("/"))
+}
+
 fn pattern(text: &str) -> Result<Pattern, BenchError> {
     Pattern::parse(text)
         .map_err(|fault| BenchError::Placeholder { text: text.to_owned(), fault: PlaceholderFault(fault) })
@@ -398,10 +445,13 @@ fn random() -> u32 {
 }
 
 /// The run that leaves messages behind, and the one that comes for them.
-const KEPT_RUN: u32 = 0;
+pub(crate) const KEPT_RUN: u32 = 0;
 
 const TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 const RATE_MAX: f64 = 1e8;
+
+/// What a slow broker lets in in a second, for the time limit.
+const CONNECTS_PER_S: f64 = 500.0;
 const CLIENTS_MAX: u64 = 2_000_000;
 const STREAMS_MAX: u64 = 10_000_000;
 const OFFSET_MAX: u32 = 1_000_000_000;

@@ -8,6 +8,8 @@ use std::io;
 pub(crate) struct Usage {
     /// User and system time of all its threads, in seconds.
     pub(crate) cpu_s: f64,
+    /// When it was started, in ticks since the system was; tells it from a later one of the same number.
+    pub(crate) started: u64,
     pub(crate) rss_bytes: u64,
     /// The most that was ever resident.
     pub(crate) rss_peak_bytes: u64,
@@ -19,22 +21,34 @@ pub(crate) struct Usage {
 pub(crate) fn look(pid: Option<u32>) -> io::Result<Usage> {
     let folder = pid.map_or("/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
     let stat = fs::read_to_string(format!("{folder}/stat"))?;
+    // One that has ended is still there until somebody has asked how.
+    if matches!(behind_name(&stat).split_whitespace().next(), Some("Z" | "X")) {
+        return Err(io::ErrorKind::NotFound.into());
+    }
     let status = fs::read_to_string(format!("{folder}/status"))?;
     // Only for processes of the same user.
     let io = fs::read_to_string(format!("{folder}/io")).ok();
     Ok(Usage {
         cpu_s: cpu_ticks(&stat) as f64 / rustix::param::clock_ticks_per_second() as f64,
+        started: number(&stat, 19),
         rss_bytes: field(&status, "VmRSS:") * 1024,
         rss_peak_bytes: field(&status, "VmHWM:") * 1024,
         written_bytes: io.map(|io| field(&io, "write_bytes:")),
     })
 }
 
-/// The name of the process, which comes second, may have blanks and brackets in it.
 fn cpu_ticks(stat: &str) -> u64 {
-    let behind_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let number = |place| behind_name.split_whitespace().nth(place).and_then(|text| text.parse().ok());
-    number(11).unwrap_or(0) + number(12).unwrap_or(0_u64)
+    number(stat, 11) + number(stat, 12)
+}
+
+/// The name of the process, which comes second, may have blanks and brackets in it.
+fn behind_name(stat: &str) -> &str {
+    stat.rsplit_once(')').map_or("", |(_, rest)| rest)
+}
+
+/// The field at `place` behind the name.
+fn number(stat: &str, place: usize) -> u64 {
+    behind_name(stat).split_whitespace().nth(place).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 fn field(text: &str, name: &str) -> u64 {

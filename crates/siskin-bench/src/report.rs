@@ -1,6 +1,8 @@
 //! What a run came to.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use siskin_proto::{Qos, Version};
 
@@ -22,14 +24,18 @@ pub struct Report {
     pub stages: Vec<StageReport>,
     /// What was counted.
     pub counts: Counts,
-    /// Copies that should have arrived and did not.
-    pub lost: u64,
+    /// Copies of messages that should have arrived and did not. None if the run ended before all had time to, or nothing was
+    /// to arrive. What was never acknowledged on a connection that was lost is not among them: it is in doubt.
+    pub lost: Option<u64>,
     /// Messages that were neither acknowledged nor refused.
     pub unacknowledged: u64,
     /// From the time that a message was due to be sent until it arrived. None where none was measured.
     pub delivery: Option<LatencySummary>,
     /// From the time that a message was due to be sent until it was acknowledged.
     pub acknowledgement: Option<LatencySummary>,
+    /// In open loop, from the time that a message was due until it was put together to be written: what this tool was late,
+    /// or held up by acknowledgements that did not come.
+    pub lateness: Option<LatencySummary>,
     /// From opening a socket until CONNACK.
     pub connect: Option<LatencySummary>,
     /// What the broker's process used, if it was named.
@@ -39,8 +45,36 @@ pub struct Report {
     pub receive_maximum: Option<u16>,
     /// What went wrong, by cause.
     pub problems: Vec<Problem>,
-    /// The time limit ended the run.
-    pub is_timed_out: bool,
+    /// Why the run ended before all was done.
+    pub cut_short: Option<CutShort>,
+}
+
+/// Why a run ended before all was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutShort {
+    /// The time limit was reached.
+    TimedOut,
+    /// Whoever ran it wanted no more.
+    Stopped,
+    /// Connections were not there for the next step.
+    Missing {
+        /// How many.
+        missing: u64,
+        /// Of how many.
+        wanted: u64,
+    },
+}
+
+impl fmt::Display for CutShort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TimedOut => f.write_str("the time limit was reached before all was done (--timeout)"),
+            Self::Stopped => f.write_str("it was interrupted"),
+            Self::Missing { missing, wanted } => {
+                write!(f, "{missing} of {wanted} connections were not there for the next step")
+            }
+        }
+    }
 }
 
 /// What was done.
@@ -50,6 +84,14 @@ pub struct Settings {
     pub scenario: Scenario,
     pub host: String,
     pub target: SocketAddr,
+    /// `tcp`, `tls`, `ws` or `wss`.
+    pub transport: &'static str,
+    /// As written, with placeholders.
+    pub topic: String,
+    /// As written, with placeholders; none if they are made up.
+    pub filters: Vec<String>,
+    pub duration: Option<Duration>,
+    pub messages: Option<u64>,
     pub version: Version,
     pub publishers: u32,
     pub subscribers: u32,
@@ -77,6 +119,8 @@ pub struct StageReport {
     pub name: &'static str,
     /// Whether rates and CPU are taken from it.
     pub is_measured: bool,
+    /// Whether messages may arrive in it.
+    pub may_deliver: bool,
     /// How long it took.
     pub seconds: f64,
     /// Messages published in it.
@@ -109,6 +153,9 @@ pub struct BrokerUse {
     /// What it had the storage layer write during the run, if we may know.
     pub written_bytes: Option<u64>,
     written_before_bytes: Option<u64>,
+    pub(crate) started: u64,
+    /// Whether it ended during the run.
+    pub is_gone: bool,
 }
 
 impl Report {
@@ -117,25 +164,27 @@ impl Report {
         plan: &Plan,
         stages: Vec<StageReport>,
         broker: Option<BrokerUse>,
-        is_timed_out: bool,
+        cut_short: Option<CutShort>,
         gathered: Gathered,
     ) -> Self {
         let Gathered { tally, losses, unacknowledged } = gathered;
         let delivery = tally.delivery.summary().filter(|_| settings.times_delivery && plan.accounts);
+        let lateness = tally.lateness.summary().filter(|_| settings.rate_per_s.is_some());
         let narrows = settings.qos > Qos::AtMostOnce && tally.receive_maximum < settings.window;
         Self {
             receive_maximum: narrows.then_some(tally.receive_maximum),
             settings,
             stages,
             counts: tally.counts,
-            lost: losses.lost,
+            lost: losses.map(|losses| losses.lost),
+            lateness,
             unacknowledged,
             delivery,
             acknowledgement: tally.acknowledgement.summary(),
             connect: tally.connect.summary(),
             broker,
             problems: tally.problems.into_list(),
-            is_timed_out,
+            cut_short,
         }
     }
 
@@ -149,10 +198,21 @@ impl Report {
                 failures.push(text);
             }
         };
-        fail(self.is_timed_out, "the time limit was reached before all was done (--timeout)".to_owned());
+        if let Some(why) = &self.cut_short {
+            fail(true, why.to_string());
+        }
+        if let Some(broker) = self.broker.as_ref().filter(|broker| broker.is_gone) {
+            fail(true, format!("the process {} ended during the run", broker.pid));
+        }
+        let lost = self.lost.unwrap_or(0);
+        fail(lost > 0 && qos > Qos::AtMostOnce, format!("{lost} messages of QoS {} were lost", qos as u8));
         fail(
-            self.lost > 0 && qos > Qos::AtMostOnce,
-            format!("{} messages of QoS {} were lost", self.lost, qos as u8),
+            lost > 0 && counts.received == 0 && qos == Qos::AtMostOnce,
+            "not one message arrived".to_owned(),
+        );
+        fail(
+            counts.misrouted > 0,
+            format!("{} messages came to subscribers whose filters do not match them", counts.misrouted),
         );
         fail(
             counts.duplicated > 0 && qos != Qos::AtLeastOnce,
@@ -162,7 +222,7 @@ impl Report {
         fail(counts.corrupted > 0, format!("{} messages came with another length", counts.corrupted));
         fail(counts.refused > 0, format!("{} messages were not accepted", counts.refused));
         fail(
-            self.unacknowledged > 0 && !self.is_timed_out,
+            self.unacknowledged > 0 && self.cut_short.is_none(),
             format!("{} messages were never acknowledged", self.unacknowledged),
         );
         let lost_connections = self.problems.iter().filter(|problem| problem.kind != ProblemKind::Publish);
@@ -176,9 +236,26 @@ impl Report {
         self.per_s(|stage| stage.sent)
     }
 
-    /// Copies that arrived a second, from the first step in which one did until the last arrived.
+    /// Copies that arrived a second, from the beginning of the first step in which one could until the last arrived.
     pub fn received_per_s(&self) -> Option<f64> {
-        self.per_s(|stage| stage.received)
+        let steps = || self.measured().filter(|stage| stage.may_deliver);
+        let all: u64 = steps().map(|stage| stage.received).sum();
+        let seconds: f64 = steps().map(|stage| stage.seconds).sum();
+        (all > 0 && seconds > 0.0).then(|| all as f64 / seconds)
+    }
+
+    /// Whether the tool had hardly any time left, so that it may be what was measured.
+    pub fn is_tool_at_its_limit(&self) -> bool {
+        let seconds: f64 = self.measured().map(|stage| stage.seconds).sum();
+        seconds > 0.5 && self.tool_cpu_s() >= 0.9 * seconds * f64::from(self.settings.threads)
+    }
+
+    /// How much less than what was asked for was sent a second, as a share of it, if that is more than a hundredth.
+    pub fn rate_missed(&self) -> Option<f64> {
+        let (rate, sent) = self.settings.rate_per_s.zip(self.sent_per_s())?;
+        // Too few to tell.
+        let is_long = self.counts.sent > 100;
+        Some(1.0 - sent / rate).filter(|missed| *missed > 0.01 && is_long)
     }
 
     /// Connections that came and left a second.
@@ -203,7 +280,7 @@ impl Report {
         match () {
             () if is_connecting => (counts.cycles, "connection"),
             () if self.settings.scenario == Scenario::Idle => {
-                (self.settings.subscribers.into(), "connection")
+                (self.connect.map_or(0, |connect| connect.count), "connection")
             }
             () if counts.received > 0 => (counts.received, "delivered message"),
             () => (counts.sent, "published message"),
@@ -231,12 +308,24 @@ impl Report {
     }
 }
 
+impl StageReport {
+    /// Whether it is about something and something came of it.
+    pub(crate) fn says_something(&self) -> bool {
+        self.is_measured && self.sent + self.received + self.cycles > 0
+    }
+}
+
 impl Settings {
     pub(crate) fn of(plan: &Plan, target: SocketAddr) -> Self {
         Self {
             scenario: plan.scenario,
             host: plan.host.clone(),
             target,
+            transport: plan.transport.name(),
+            topic: plan.topic_text(),
+            filters: plan.filter_texts(),
+            duration: plan.duration,
+            messages: plan.messages,
             version: plan.version,
             publishers: plan.publishers,
             subscribers: plan.subscribers,
@@ -271,6 +360,8 @@ impl BrokerUse {
             rss_peak_ever_bytes: usage.rss_peak_bytes,
             written_bytes: usage.written_bytes.map(|_| 0),
             written_before_bytes: usage.written_bytes,
+            started: usage.started,
+            is_gone: false,
         }
     }
 

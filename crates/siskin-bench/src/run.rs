@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -15,7 +15,7 @@ use crate::error::BenchError;
 use crate::open_files;
 use crate::plan::{Plan, Role};
 use crate::procfs::{self, Usage};
-use crate::report::{BrokerUse, Report, Settings, StageReport};
+use crate::report::{BrokerUse, CutShort, Report, Settings, StageReport};
 use crate::scenario::Scenario;
 use crate::shared::{Live, Mailbox, STOP, Shared, Sum};
 use crate::steps::{Stage, Step};
@@ -29,6 +29,8 @@ pub struct Progress {
     pub stage: &'static str,
     /// Since the beginning of the run.
     pub elapsed: Duration,
+    /// How much of what is being done is done, from 0 to 1, where that can be told.
+    pub done: Option<f64>,
     /// Connections that stand.
     pub connected: u64,
     /// Connections that have come and left.
@@ -45,7 +47,8 @@ pub struct Progress {
 
 /// Carries out `plan`. About every second `watch` is told how it goes.
 ///
-/// Blocks until all is done or the plan's time limit is over. What goes wrong on the way stands in the
+/// Blocks until all is done, the plan's time limit is over, or whoever made it sets [`Options::stop`](crate::Options::stop).
+/// What goes wrong on the way stands in the
 /// report; an error means that there was no run.
 pub fn run(plan: Plan, watch: &mut dyn FnMut(&Progress)) -> Result<Report, BenchError> {
     let target = resolve(&plan.host, plan.port)?;
@@ -55,25 +58,31 @@ pub fn run(plan: Plan, watch: &mut dyn FnMut(&Progress)) -> Result<Report, Bench
     let crew = Crew::start(plan, target)?;
     let mut lead = Lead::new(&crew, before, watch);
     let ended = lead.through_all_stages();
-    let (stages, broker) = (lead.stages, lead.broker);
+    let (stages, broker, has_drained) = (lead.stages, lead.broker, lead.has_drained);
     let (shared, outcomes) = crew.stop()?;
-    let gathered = gather(&shared.plan, outcomes);
-    if let Ended::Missing { missing, wanted } = ended {
-        let problems = gathered.tally.problems.into_list();
-        return Err(BenchError::Connections { target, missing, wanted, problems });
-    }
-    let is_timed_out = ended == Ended::TimedOut;
-    Ok(Report::new(settings, &shared.plan, stages, broker, is_timed_out, gathered))
+    let gathered = gather(&shared.plan, outcomes, has_drained);
+    let cut_short = match ended {
+        Ended::Through => None,
+        Ended::Missing { missing, wanted } if !stages.iter().any(StageReport::says_something) => {
+            let problems = gathered.tally.problems.into_list();
+            return Err(BenchError::Connections { target, missing, wanted, problems });
+        }
+        Ended::Missing { missing, wanted } => Some(CutShort::Missing { missing, wanted }),
+        Ended::Stopped => Some(CutShort::Stopped),
+        Ended::TimedOut => Some(CutShort::TimedOut),
+    };
+    Ok(Report::new(settings, &shared.plan, stages, broker, cut_short, gathered))
 }
 
 /// What all threads found.
 pub(crate) struct Gathered {
     pub(crate) tally: Tally,
-    pub(crate) losses: Losses,
+    /// None if nobody has waited until what was on its way had arrived.
+    pub(crate) losses: Option<Losses>,
     pub(crate) unacknowledged: u64,
 }
 
-fn gather(plan: &Plan, outcomes: Vec<Outcome>) -> Gathered {
+fn gather(plan: &Plan, outcomes: Vec<Outcome>, has_drained: bool) -> Gathered {
     let mut tally = Tally::new();
     let mut sent = Vec::new();
     let mut heard: Vec<Heard> = Vec::new();
@@ -88,23 +97,20 @@ fn gather(plan: &Plan, outcomes: Vec<Outcome>) -> Gathered {
     }
     if !publishes(plan) {
         // Another run has sent them.
-        let stored = |publisher| Sent { publisher, sent: plan.messages_of(publisher), refused: 0 };
+        let stored = |publisher| Sent { sent: plan.messages_of(publisher), ..Sent::of(publisher) };
         sent = (0..plan.publishers).map(stored).collect();
     }
     tally.counts.expected += foreseen(plan);
-    let fetches = plan.stages.iter().any(|stage| stage.step == Step::Drain);
-    let mut losses = if plan.accounts && fetches {
+    let mut all = if plan.accounts {
         losses(&sent, &heard, groups)
-    } else if fetches {
-        Losses { lost: tally.counts.expected.saturating_sub(tally.counts.received), duplicated: 0 }
     } else {
-        Losses::default()
+        Losses { lost: tally.counts.expected.saturating_sub(tally.counts.received), duplicated: 0 }
     };
     // What several members of a shared subscription got came once too often for all but the first.
-    losses.duplicated = losses.duplicated.min(tally.counts.received);
-    tally.counts.received -= losses.duplicated;
-    tally.counts.duplicated += losses.duplicated;
-    Gathered { tally, losses, unacknowledged }
+    all.duplicated = all.duplicated.min(tally.counts.received);
+    tally.counts.received -= all.duplicated;
+    tally.counts.duplicated += all.duplicated;
+    Gathered { tally, losses: has_drained.then_some(all), unacknowledged }
 }
 
 /// Whether this run sends what it receives.
@@ -180,6 +186,8 @@ struct Lead<'a> {
     watch: &'a mut dyn FnMut(&Progress),
     began: Instant,
     deadline: Instant,
+    /// Whether all has arrived that would.
+    has_drained: bool,
     /// How many connections should stand.
     connected: u64,
     stages: Vec<StageReport>,
@@ -193,6 +201,8 @@ struct Lead<'a> {
 enum Ended {
     Through,
     TimedOut,
+    /// Whoever runs it wants no more.
+    Stopped,
     /// So many connections could not be opened that figures would mean nothing.
     Missing {
         missing: u64,
@@ -210,6 +220,7 @@ impl<'a> Lead<'a> {
             watch,
             began,
             deadline: began + crew.shared.plan.timeout,
+            has_drained: false,
             connected: 0,
             stages: Vec::new(),
             broker: before.zip(pid).map(|(usage, pid)| BrokerUse::new(pid, usage)),
@@ -240,7 +251,7 @@ impl<'a> Lead<'a> {
             // Whoever does not answer a PING has arrived at nothing that can be waited for.
             Step::Settle(_) => {
                 let until = self.deadline.min(Instant::now() + self.shared.plan.patience);
-                self.all_are_through(index, stage, until) || Instant::now() < self.deadline
+                self.all_are_through(index, stage, until) || !self.is_over()
             }
             _ => self.all_are_through(index, stage, self.deadline),
         };
@@ -260,11 +271,25 @@ impl<'a> Lead<'a> {
             sent: after.sent - before.sent,
             received: after.received - before.received,
             cycles: after.cycles - before.cycles,
+            may_deliver: !matches!(stage.name, "store"),
             broker_cpu_s: broker_after.zip(broker_before).map(|(after, before)| after.cpu_s - before.cpu_s),
             tool_cpu_s: tool_after.cpu_s - tool_before.cpu_s,
             broker_rss_bytes: broker_after.map(|after| after.rss_bytes),
         });
-        if is_through { self.missing(stage) } else { Ended::TimedOut }
+        self.has_drained |= is_through && stage.step == Step::Drain;
+        match is_through {
+            true => self.missing(stage),
+            false if self.is_stopped() => Ended::Stopped,
+            false => Ended::TimedOut,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline || self.is_stopped()
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.shared.plan.stop.load(Ordering::Relaxed)
     }
 
     /// Whether all have connected that should have.
@@ -299,7 +324,7 @@ impl<'a> Lead<'a> {
         let mut waiting = self.shared.live.len();
         while waiting > 0 {
             let now = Instant::now();
-            if now >= until {
+            if now >= until || self.is_stopped() {
                 return false;
             }
             match self.done.recv_timeout(LOOK_EVERY.min(until - now)) {
@@ -323,7 +348,7 @@ impl<'a> Lead<'a> {
             if sum.received >= sum.expected + foreseen || waited_ns >= patience_ns {
                 return true;
             }
-            if Instant::now() >= self.deadline {
+            if self.is_over() {
                 return false;
             }
             thread::sleep(DRAIN_EVERY);
@@ -337,7 +362,7 @@ impl<'a> Lead<'a> {
     fn hold(&mut self, stage: Stage) -> bool {
         let until = Instant::now() + self.shared.plan.hold;
         while Instant::now() < until {
-            if Instant::now() >= self.deadline {
+            if self.is_over() {
                 return false;
             }
             thread::sleep(LOOK_EVERY.min(until.saturating_duration_since(Instant::now())));
@@ -354,9 +379,11 @@ impl<'a> Lead<'a> {
         }
         let sum = self.shared.sum();
         let per_s = |now: u64, before: u64| (now - before) as f64 / since.as_secs_f64();
+        let done = self.share_done(stage, &sum);
         (self.watch)(&Progress {
             stage: stage.name,
             elapsed: self.began.elapsed(),
+            done,
             connected: sum.connected,
             cycles: sum.cycles,
             sent: sum.sent,
@@ -368,13 +395,41 @@ impl<'a> Lead<'a> {
         self.shown_sum = sum;
     }
 
+    /// How much of a step is done, from 0 to 1, where that can be told.
+    fn share_done(&self, stage: Stage, sum: &Sum) -> Option<f64> {
+        let plan = &self.shared.plan;
+        let since_s = now_ns().saturating_sub(self.shared.stage_began_ns.load(Ordering::Relaxed)) as f64
+            / SECOND_NS as f64;
+        let of_time = |whole: Option<Duration>| whole.map(|whole| since_s / whole.as_secs_f64().max(1e-9));
+        let of_count = |count: u64, whole: Option<u64>| whole.map(|whole| count as f64 / whole.max(1) as f64);
+        let shares = match stage.step {
+            Step::Publish => [of_time(plan.duration), of_count(sum.sent, plan.messages)],
+            Step::Cycle => [of_time(plan.duration), of_count(sum.cycles, plan.cycles)],
+            Step::Hold => [of_time(Some(plan.hold)), None],
+            Step::Drain => [of_count(sum.received, Some(sum.expected + foreseen(plan))), None],
+            Step::Connect(Role::Subscriber, _) => {
+                [of_count(sum.connected, Some(plan.subscribers.into())), None]
+            }
+            _ => [None, None],
+        };
+        // Whichever comes first ends it.
+        shares.into_iter().flatten().reduce(f64::max).map(|share| share.clamp(0.0, 1.0))
+    }
+
     /// Looks at the broker's process, if there is one to look at.
     fn look(&mut self) -> Option<Usage> {
         let broker = self.broker.as_mut()?;
-        // If it is gone, its connections are too, and the report says so.
-        let usage = procfs::look(Some(broker.pid)).ok()?;
-        broker.add(usage);
-        Some(usage)
+        match procfs::look(Some(broker.pid)) {
+            // Another process may have its number by now.
+            Ok(usage) if usage.started == broker.started && !broker.is_gone => {
+                broker.add(usage);
+                Some(usage)
+            }
+            _ => {
+                broker.is_gone = true;
+                None
+            }
+        }
     }
 }
 

@@ -45,7 +45,8 @@ impl Seen {
 
     #[cold]
     fn insert_ahead(&mut self, ahead: u64) -> Inserted {
-        if ahead >= AHEAD_MAX {
+        // Ahead of the last that came: the first that is missing may stay behind for ever.
+        if ahead >= 64 * (1 + self.more.len() as u64) + AHEAD_MAX {
             return Inserted::TooFar;
         }
         let place = (ahead / 64 - 1) as usize;
@@ -102,8 +103,8 @@ impl Seen {
     }
 }
 
-/// How far ahead of the first missing number one is believed: 32 MiB of bits.
-const AHEAD_MAX: u64 = 1 << 28;
+/// How far ahead of the last number that came one is believed: 1 MiB of bits.
+const AHEAD_MAX: u64 = 1 << 23;
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +151,15 @@ mod tests {
         let mut seen = Seen::default();
         assert_eq!(seen.insert(u64::MAX), Inserted::TooFar);
         assert_eq!(seen.more.capacity(), 0);
+    }
+
+    #[test]
+    fn one_that_never_comes_holds_up_nothing() {
+        let mut seen = Seen::default();
+        for number in (64..4 * AHEAD_MAX).step_by(64) {
+            assert_eq!(seen.insert(number), Inserted::New);
+        }
+        assert_eq!(seen.insert(6 * AHEAD_MAX), Inserted::TooFar);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The transport of a connection: a socket, and what may be between it and the packets.
 
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -58,6 +58,18 @@ impl Stream {
     pub(crate) fn leave_no_trace(&self) {
         // Without it the port waits for a minute, which only matters to whoever opens very many.
         let _ = SockRef::from(&self.socket).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Says that nothing more is sent. With layers between, these would have to say it.
+    pub(crate) fn end_writing(&self) -> io::Result<()> {
+        if self.layers.is_some() {
+            return Ok(());
+        }
+        match self.socket.shutdown(Shutdown::Write) {
+            // The broker was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            ended => ended,
+        }
     }
 
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {

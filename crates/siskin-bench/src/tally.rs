@@ -14,6 +14,8 @@ pub(crate) struct Tally {
     pub(crate) delivery: Latency,
     /// From the time a message was due until it was acknowledged.
     pub(crate) acknowledgement: Latency,
+    /// In open loop, from the time a message was due until it was put together.
+    pub(crate) lateness: Latency,
     /// From opening the socket until CONNACK.
     pub(crate) connect: Latency,
 }
@@ -51,8 +53,10 @@ counts! {
     duplicated,
     /// Messages behind which a later one of the same publisher had already arrived.
     misordered,
-    /// Messages that nobody of this run sent to this subscriber.
+    /// Messages that nobody of this run sent.
     foreign,
+    /// Messages of this run at subscribers whose filters do not match them.
+    misrouted,
     /// Messages that were not as long as they were sent.
     corrupted,
     /// QoS 2 messages sent again under an open packet id, which is no duplicate.
@@ -69,6 +73,19 @@ pub(crate) struct Sent {
     pub(crate) publisher: u32,
     pub(crate) sent: u64,
     pub(crate) refused: u64,
+    /// Not acknowledged when its connection ended, or at the end: these need not arrive.
+    pub(crate) in_doubt: u64,
+}
+
+impl Sent {
+    pub(crate) fn of(publisher: u32) -> Self {
+        Self { publisher, sent: 0, refused: 0, in_doubt: 0 }
+    }
+
+    /// How many should have arrived.
+    fn promised(&self) -> u64 {
+        self.sent.saturating_sub(self.refused + self.in_doubt)
+    }
 }
 
 /// What came of one publisher's messages at one subscriber.
@@ -106,6 +123,7 @@ impl Tally {
             receive_maximum: u16::MAX,
             delivery: Latency::new(),
             acknowledgement: Latency::new(),
+            lateness: Latency::new(),
             connect: Latency::new(),
         }
     }
@@ -116,22 +134,24 @@ impl Tally {
         self.receive_maximum = self.receive_maximum.min(other.receive_maximum);
         self.delivery.add(&other.delivery);
         self.acknowledgement.add(&other.acknowledgement);
+        self.lateness.add(&other.lateness);
         self.connect.add(&other.connect);
     }
 }
 
-/// Compares what was sent with what arrived, stream by stream. A message that was refused need not arrive.
+/// Compares what was sent with what arrived, stream by stream. A message that was refused need not arrive, nor one that was
+/// never acknowledged.
 pub(crate) fn losses(sent: &[Sent], heard: &[Heard], groups: Vec<Vec<Vec<Seen>>>) -> Losses {
     let publishers = sent.iter().map(|sent| sent.publisher as usize + 1).max().unwrap_or(0);
     let mut ends = vec![(0, 0); publishers];
     for sent in sent {
-        ends[sent.publisher as usize] = (sent.sent, sent.refused);
+        ends[sent.publisher as usize] = (sent.sent, sent.promised());
     }
     let end = |publisher: usize| ends.get(publisher).copied().unwrap_or((0, 0));
     let mut losses = Losses::default();
     for heard in heard {
-        let (sent, refused) = end(heard.publisher as usize);
-        losses.lost += (sent - refused).saturating_sub(heard.received);
+        let (_, promised) = end(heard.publisher as usize);
+        losses.lost += promised.saturating_sub(heard.received);
     }
     let mut all: Vec<Vec<Seen>> = Vec::new();
     for of_thread in groups {
@@ -145,8 +165,8 @@ pub(crate) fn losses(sent: &[Sent], heard: &[Heard], groups: Vec<Vec<Vec<Seen>>>
     }
     for group in &all {
         for (publisher, seen) in group.iter().enumerate() {
-            let (sent, refused) = end(publisher);
-            losses.lost += (sent - refused).saturating_sub(seen.count_below(sent));
+            let (sent, promised) = end(publisher);
+            losses.lost += promised.saturating_sub(seen.count_below(sent));
         }
     }
     losses
@@ -166,18 +186,24 @@ mod tests {
 
     #[test]
     fn what_was_sent_and_did_not_arrive_is_lost_unless_it_was_refused() {
-        let sent = [Sent { publisher: 0, sent: 10, refused: 0 }, Sent { publisher: 1, sent: 10, refused: 4 }];
+        let sent = [
+            Sent { sent: 10, ..Sent::of(0) },
+            Sent { sent: 10, refused: 4, ..Sent::of(1) },
+            Sent { sent: 10, in_doubt: 3, ..Sent::of(2) },
+        ];
         let heard = [
             Heard { publisher: 0, received: 10 },
             Heard { publisher: 0, received: 7 },
             Heard { publisher: 1, received: 6 },
+            Heard { publisher: 2, received: 7 },
+            Heard { publisher: 2, received: 10 },
         ];
         assert_eq!(losses(&sent, &heard, Vec::new()), Losses { lost: 3, duplicated: 0 });
     }
 
     #[test]
     fn members_on_different_threads_share_what_they_got() {
-        let sent = [Sent { publisher: 0, sent: 100, refused: 0 }];
+        let sent = [Sent { sent: 100, ..Sent::of(0) }];
         let one = vec![vec![seen(0..50)]];
         let other = vec![vec![seen((49..99).chain([200]))]];
         assert_eq!(losses(&sent, &[], vec![one, other]), Losses { lost: 1, duplicated: 1 });

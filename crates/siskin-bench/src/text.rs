@@ -32,7 +32,7 @@ impl fmt::Display for Report {
         }
         if self.may_have_overrun_queues() {
             f.write_str("  Publishers waited for the broker alone. Where it acknowledged faster than subscribers took messages, ")?;
-            f.write_str("their queues may have been full; --window-on arrival waits for both.\n")?;
+            f.write_str("their queues may have been full; --window-on arrival waits for arrivals, too.\n")?;
         }
         let failures = self.failures();
         if failures.is_empty() { write!(f, "OK") } else { write!(f, "FAILED: {}", failures.join("; ")) }
@@ -72,7 +72,7 @@ impl Report {
                 writeln!(
                     f,
                     "  lost {}, duplicated {}, out of order {}",
-                    number(self.lost),
+                    self.lost.map_or("unknown".to_owned(), number),
                     number(counts.duplicated),
                     number(counts.misordered)
                 )?;
@@ -80,12 +80,13 @@ impl Report {
                 writeln!(
                     f,
                     "  missing {} (payloads below 24 bytes: duplicates, order and latency cannot be told)",
-                    number(self.lost)
+                    self.lost.map_or("unknown".to_owned(), number)
                 )?;
             }
         }
         for (count, what) in [
-            (counts.foreign, "messages came that nobody of this run sent to who got them"),
+            (counts.foreign, "messages came that nobody of this run sent"),
+            (counts.misrouted, "messages of this run came to subscribers whose filters do not match them"),
             (counts.corrupted, "messages came with another length than they were sent with"),
             (counts.written_off, "messages did not arrive within a second and were taken out of the window"),
             (counts.resent, "QoS 2 messages came again under an open packet id, and were known"),
@@ -102,13 +103,17 @@ impl Report {
         let settings = &self.settings;
         let is_acknowledged =
             settings.qos > Qos::AtMostOnce && settings.window_on == WindowOn::Acknowledgement;
-        self.lost > 0 && is_acknowledged && settings.times_delivery && self.problems.is_empty()
+        self.lost.is_some_and(|lost| lost > 0)
+            && is_acknowledged
+            && settings.times_delivery
+            && self.problems.is_empty()
     }
 
     fn latencies(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rows = [
             ("delivery", self.delivery),
             ("acknowledgement", self.acknowledgement),
+            ("sent late by", self.lateness),
             ("connect", self.connect),
         ];
         let head = ["p50", "p90", "p99", "p99.9", "max"];
@@ -134,8 +139,12 @@ impl Report {
             _ => format!(", {:.2} µs per {name}", cpu_s * 1e6 / work as f64),
         };
         if let Some(broker) = &self.broker {
-            let cpu_s = self.broker_cpu_s().unwrap_or(0.0);
-            writeln!(f, "  broker    {cpu_s:.2} s CPU{} (process {})", per(cpu_s), broker.pid)?;
+            match self.broker_cpu_s() {
+                Some(cpu_s) => {
+                    writeln!(f, "  broker    {cpu_s:.2} s CPU{} (process {})", per(cpu_s), broker.pid)?;
+                }
+                None => writeln!(f, "  broker    CPU unknown (process {})", broker.pid)?,
+            }
             write!(
                 f,
                 "            memory {} before, {} after, {} at most",
@@ -152,7 +161,18 @@ impl Report {
             writeln!(f)?;
         }
         let cpu_s = self.tool_cpu_s();
-        writeln!(f, "  this tool {cpu_s:.2} s CPU{}\n", per(cpu_s))
+        writeln!(f, "  this tool {cpu_s:.2} s CPU{}", per(cpu_s))?;
+        if self.is_tool_at_its_limit() {
+            writeln!(
+                f,
+                "            which is all that its {} can do: it may be what was measured",
+                threads(self.settings.threads)
+            )?;
+        }
+        if let Some(missed) = self.rate_missed() {
+            writeln!(f, "            {:.1} % less than --rate was sent", missed * 100.0)?;
+        }
+        writeln!(f)
     }
 }
 
@@ -160,6 +180,9 @@ impl fmt::Display for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {} ({})", self.scenario.name(), self.host, self.target)?;
         write!(f, ": MQTT {}", self.version)?;
+        if self.transport != "tcp" {
+            write!(f, " over {}", self.transport)?;
+        }
         let count = |count: u32, name: &str| format!(", {count} {name}{}", if count == 1 { "" } else { "s" });
         match self.scenario {
             Scenario::Idle => f.write_str(&count(self.subscribers, "connection"))?,
@@ -169,7 +192,7 @@ impl fmt::Display for Settings {
         if self.delivers && self.scenario != Scenario::Idle {
             f.write_str(&count(self.subscribers, "subscriber"))?;
         }
-        if self.scenario == Scenario::Wildcard {
+        if self.scenario == Scenario::Wildcard && self.filters.is_empty() {
             write!(f, " with {} filters each", self.filters_each)?;
         }
         if matches!(self.scenario, Scenario::Idle | Scenario::Connect) {
@@ -221,6 +244,10 @@ pub(crate) fn number(number: u64) -> String {
         text.push(digit);
     }
     text
+}
+
+fn threads(count: u16) -> String {
+    if count == 1 { "1 thread".to_owned() } else { format!("{count} threads") }
 }
 
 fn bytes(bytes: f64) -> String {

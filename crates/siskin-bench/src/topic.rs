@@ -4,7 +4,10 @@ use std::fmt;
 
 /// A topic or filter as the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern(Vec<Part>);
+pub(crate) struct Pattern {
+    text: String,
+    parts: Vec<Part>,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
@@ -33,6 +36,12 @@ pub(crate) struct UnknownPlaceholder(Option<char>);
 
 /// Digits that a sequence number takes in a topic.
 pub(crate) const SEQUENCE_DIGITS: usize = 8;
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
 
 impl Pattern {
     pub(crate) fn parse(text: &str) -> Result<Self, UnknownPlaceholder> {
@@ -63,14 +72,14 @@ impl Pattern {
         if !plain.is_empty() {
             parts.push(Part::Text(plain));
         }
-        Ok(Self(parts))
+        Ok(Self { text: text.to_owned(), parts })
     }
 
     /// The text, and where the digits of the sequence number stand in it. They are zeros as yet.
     pub(crate) fn expand(&self, values: Values<'_>) -> (String, Option<usize>) {
         let mut text = String::new();
         let mut sequence_at = None;
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Text(plain) => text.push_str(plain),
                 Part::Number => text.push_str(&values.number.to_string()),
@@ -87,7 +96,7 @@ impl Pattern {
 
     /// How often `%s` stands in it.
     pub(crate) fn sequences(&self) -> usize {
-        self.0.iter().filter(|part| **part == Part::Sequence).count()
+        self.parts.iter().filter(|part| **part == Part::Sequence).count()
     }
 }
 

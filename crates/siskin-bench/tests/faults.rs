@@ -7,7 +7,7 @@ mod support;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use siskin_bench::{BenchError, Options, Plan, ProblemKind, Report, Scenario, run};
+use siskin_bench::{BenchError, CutShort, Options, Plan, ProblemKind, Report, Scenario, run};
 use siskin_proto::{Qos, Reason};
 use support::{Fault, faulty_broker};
 
@@ -38,7 +38,7 @@ fn where_nothing_is_wrong_nothing_is_found() {
     for qos in ALL_QOS {
         let report = pair(Fault::Nothing, qos);
         assert_eq!(report.failures(), [""; 0]);
-        assert_eq!((report.counts.sent, report.counts.received, report.lost), (105, 105, 0));
+        assert_eq!((report.counts.sent, report.counts.received, report.lost), (105, 105, Some(0)));
     }
 }
 
@@ -46,7 +46,11 @@ fn where_nothing_is_wrong_nothing_is_found() {
 fn every_message_that_is_dropped_is_lost() {
     for qos in ALL_QOS {
         let report = pair(Fault::Drop(10), qos);
-        assert_eq!((report.lost, report.counts.received, report.counts.expected), (10, 95, 105), "{qos:?}");
+        assert_eq!(
+            (report.lost, report.counts.received, report.counts.expected),
+            (Some(10), 95, 105),
+            "{qos:?}"
+        );
         assert_eq!((report.counts.duplicated, report.counts.misordered), (0, 0));
         assert_eq!(fails(&report, "lost"), qos > Qos::AtMostOnce);
         assert_eq!(report.to_string().contains("--window-on arrival"), qos > Qos::AtMostOnce);
@@ -56,13 +60,13 @@ fn every_message_that_is_dropped_is_lost() {
 #[test]
 fn a_window_at_qos_0_does_not_wait_for_what_was_overtaken() {
     let report = try_pair(faulty_broker(Fault::Drop(2)), Qos::AtMostOnce, 4).unwrap();
-    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (52, 53, 0));
+    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (Some(52), 53, 0));
 }
 
 #[test]
 fn a_window_at_qos_0_that_lost_all_of_its_messages_goes_on_without_them() {
     let report = try_pair(faulty_broker(Fault::Drop(100)), Qos::AtMostOnce, 1).unwrap();
-    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (1, 104, 1));
+    assert_eq!((report.lost, report.counts.received, report.counts.written_off), (Some(1), 104, 1));
     assert!(report.to_string().contains("1 messages did not arrive within a second"));
 }
 
@@ -70,7 +74,11 @@ fn a_window_at_qos_0_that_lost_all_of_its_messages_goes_on_without_them() {
 fn every_message_that_comes_twice_is_counted_and_allowed_only_at_qos_1() {
     for qos in ALL_QOS {
         let report = pair(Fault::Duplicate(10), qos);
-        assert_eq!((report.counts.duplicated, report.counts.received, report.lost), (10, 105, 0), "{qos:?}");
+        assert_eq!(
+            (report.counts.duplicated, report.counts.received, report.lost),
+            (10, 105, Some(0)),
+            "{qos:?}"
+        );
         assert_eq!(fails(&report, "more than once"), qos != Qos::AtLeastOnce);
     }
 }
@@ -85,7 +93,11 @@ fn a_duplicate_behind_the_last_message_is_seen_too() {
 fn every_message_that_was_overtaken_is_out_of_order() {
     for qos in ALL_QOS {
         let report = pair(Fault::Swap(10), qos);
-        assert_eq!((report.counts.misordered, report.counts.received, report.lost), (10, 105, 0), "{qos:?}");
+        assert_eq!(
+            (report.counts.misordered, report.counts.received, report.lost),
+            (10, 105, Some(0)),
+            "{qos:?}"
+        );
         assert!(fails(&report, "out of order"));
     }
 }
@@ -93,7 +105,7 @@ fn every_message_that_was_overtaken_is_out_of_order() {
 #[test]
 fn a_message_of_another_length_is_not_what_was_sent() {
     let report = pair(Fault::Shorten(10), Qos::AtLeastOnce);
-    assert_eq!((report.counts.corrupted, report.lost), (10, 0));
+    assert_eq!((report.counts.corrupted, report.lost), (10, Some(0)));
     assert!(fails(&report, "another length"));
 }
 
@@ -102,7 +114,10 @@ fn a_message_that_was_refused_is_not_lost_and_its_reason_is_named() {
     for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
         let report = pair(Fault::Refuse(10), qos);
         let counts = report.counts;
-        assert_eq!((counts.refused, counts.acknowledged, counts.received, report.lost), (10, 95, 95, 0));
+        assert_eq!(
+            (counts.refused, counts.acknowledged, counts.received, report.lost),
+            (10, 95, 95, Some(0))
+        );
         assert_eq!((report.problems[0].kind, report.problems[0].count), (ProblemKind::Publish, 10));
         assert!(report.problems[0].cause.contains("Quota exceeded"));
         assert!(fails(&report, "not accepted"));
@@ -142,7 +157,7 @@ fn without_room_for_accounting_what_is_missing_is_still_counted() {
     options.qos = Some(Qos::AtLeastOnce);
     options.patience = Duration::from_millis(300);
     let report = run(Plan::new(options).unwrap(), &mut |_| {}).unwrap();
-    assert_eq!((report.lost, report.delivery), (10, None));
+    assert_eq!((report.lost, report.delivery), (Some(10), None));
     assert!(report.to_string().contains("below 24 bytes"));
     assert!(report.to_json().contains("\"duplicated\": null"));
 }
@@ -188,5 +203,47 @@ fn the_time_limit_ends_a_run_and_says_so() {
     options.messages = Some(u64::MAX);
     options.timeout = Some(Duration::from_millis(200));
     let report = run(Plan::new(options).unwrap(), &mut |_| {}).unwrap();
-    assert!(report.is_timed_out && fails(&report, "time limit"));
+    assert!(report.cut_short == Some(CutShort::TimedOut) && fails(&report, "time limit"));
+    // What had no time to arrive is not lost.
+    assert_eq!(report.lost, None);
+    assert!(!fails(&report, "lost") && report.to_string().contains("lost unknown"), "{report}");
+}
+
+#[test]
+fn who_interrupts_a_run_gets_its_report() {
+    let target = faulty_broker(Fault::Nothing);
+    let mut options = Options::new(Scenario::Pairs);
+    options.host = target.ip().to_string();
+    options.port = target.port();
+    options.clients = Some(1);
+    let stop = std::sync::Arc::clone(&options.stop);
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(200));
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+    let report = run(Plan::new(options).unwrap(), &mut |_| {}).unwrap();
+    assert!(report.cut_short == Some(CutShort::Stopped) && fails(&report, "interrupted"));
+    assert!(report.counts.sent > 0 && report.lost.is_none());
+}
+
+#[test]
+fn a_message_at_the_wrong_subscriber_is_found_out() {
+    let target = faulty_broker(Fault::Nothing);
+    let mut options = Options::new(Scenario::Pairs);
+    options.host = target.ip().to_string();
+    options.port = target.port();
+    // It sends everything to everybody.
+    options.clients = Some(2);
+    options.messages = Some(20);
+    options.patience = Duration::from_millis(300);
+    let report = run(Plan::new(options).unwrap(), &mut |_| {}).unwrap();
+    assert_eq!((report.counts.received, report.counts.misrouted, report.lost), (20, 20, Some(0)));
+    assert!(fails(&report, "filters do not match"));
+}
+
+#[test]
+fn a_subscription_that_is_granted_less_than_it_asked_for_is_named() {
+    let target = faulty_broker(Fault::RefuseSubscribe(Reason::Success));
+    let error = try_pair(target, Qos::AtLeastOnce, 20).unwrap_err().to_string();
+    assert!(error.contains("QoS 1 was granted QoS 0"), "{error}");
 }

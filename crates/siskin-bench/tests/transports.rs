@@ -80,7 +80,7 @@ fn every_message_is_accounted_for_over_every_transport() {
             assert_eq!(report.failures(), [""; 0], "{report}");
             assert_eq!(
                 (report.lost, report.counts.duplicated, report.counts.misordered),
-                (0, 0, 0),
+                (Some(0), 0, 0),
                 "{report}"
             );
         }

@@ -37,6 +37,34 @@ fn each_subscriber_hears_its_publisher_all_or_a_share() {
 }
 
 #[test]
+fn a_topic_of_ones_own_has_filters_that_match_it() {
+    let filter = |scenario, topic: &str| {
+        let plan = plan(scenario, |options| options.topic = Some(topic.to_owned())).unwrap();
+        assert!(plan.copies.iter().all(|copies| *copies > 0), "{topic}");
+        plan.filter_texts().join(" ")
+    };
+    assert_eq!(filter(Scenario::Pairs, "plant/%i/x"), "plant/%i/x");
+    assert_eq!(filter(Scenario::Fanin, "plant/line-%i/x"), "plant/+/x");
+    assert_eq!(filter(Scenario::Shared, "plant/%c"), "$share/bench/plant/+");
+    assert_eq!(filter(Scenario::Retained, "plant/%i/%s"), "plant/+/+");
+    let nobody = |options: &mut Options| options.filters = vec!["elsewhere".to_owned()];
+    assert!(fault(Scenario::Pairs, nobody).contains("nobody would receive anything"));
+}
+
+#[test]
+fn connecting_has_its_time_within_the_limit() {
+    let limit = |rate: Option<f64>| {
+        let plan = plan(Scenario::Idle, |options| {
+            options.clients = Some(100_000);
+            options.connect_rate_per_s = rate;
+        });
+        plan.unwrap().timeout.as_secs()
+    };
+    assert!((260..300).contains(&limit(None)), "{}", limit(None));
+    assert!(limit(Some(100.0)) > 1000 && limit(Some(1e-300)) > 1000);
+}
+
+#[test]
 fn of_many_filters_one_matches_and_all_kinds_are_there() {
     let plan = plan(Scenario::Wildcard, |options| options.clients = Some(9)).unwrap();
     assert!(plan.copies.iter().all(|copies| *copies == 1));

@@ -21,6 +21,11 @@ pub(super) enum Cause {
     /// More QoS 2 messages at once than we allowed.
     ReceiveMaximum,
     NotGranted(Reason),
+    /// SUBSCRIBE was granted less than it asked for.
+    GrantedLess {
+        asked: u8,
+        granted: u8,
+    },
     /// The session that was kept is not there.
     SessionForgotten,
     TimedOut,
@@ -36,7 +41,8 @@ pub(super) enum Cause {
 impl Cause {
     pub(super) fn of_io(error: io::Error) -> Self {
         match error.kind() {
-            io::ErrorKind::AddrNotAvailable => Self::NoPort,
+            // The second is what binding to a source address without free ports gives.
+            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => Self::NoPort,
             _ => Self::Io(error),
         }
     }
@@ -66,6 +72,9 @@ impl fmt::Display for Cause {
             Self::Misplaced(kind) => write!(f, "the broker sent {kind}, which it may not do here"),
             Self::ReceiveMaximum => f.write_str("the broker sent more QoS 2 messages at once than was allowed"),
             Self::NotGranted(reason) => write!(f, "SUBSCRIBE was refused: {reason}"),
+            Self::GrantedLess { asked, granted } => {
+                write!(f, "a subscription of QoS {asked} was granted QoS {granted} (ask for that with --subscribe-qos)")
+            }
             Self::SessionForgotten => f.write_str("the broker did not keep the session"),
             Self::TimedOut => f.write_str("no answer within the time for it"),
             Self::TooLarge { packet, max } => {

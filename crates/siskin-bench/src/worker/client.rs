@@ -319,6 +319,14 @@ impl Client {
         if let Some(reason) = suback.reasons.iter().find(|reason| reason.is_error()) {
             return Err(Cause::NotGranted(*reason));
         }
+        let asked = desk.plan().subscribe_qos as u8;
+        if let Some(granted) =
+            suback.reasons.iter().map(|reason| *reason as u8).find(|granted| *granted < asked)
+        {
+            return Err(Cause::GrantedLess { asked, granted });
+        }
+        // Who answers is not late, however much there is to answer.
+        self.since_ns = desk.now_ns;
         let End::Subscriber(subscriber) = &mut self.end else { return Ok(()) };
         subscriber.subacks_awaited = subscriber.subacks_awaited.saturating_sub(1);
         if subscriber.subacks_awaited == 0 {
@@ -385,13 +393,17 @@ impl Client {
         self.flush()
     }
 
-    /// Says goodbye. The broker closes, and then so do we.
+    /// Says goodbye, and sends no more. What the broker does with its end is waited for. [MQTT5 3.14.4-2]
     pub(super) fn leave(&mut self, desk: &mut Desk) -> Result<(), Cause> {
         let goodbye = Disconnect { reason: Reason::NormalDisconnection, properties: Properties::EMPTY };
         goodbye.encode(desk.plan().version, &mut self.out);
         self.since_ns = desk.now_ns;
         self.set_phase(Phase::Leaving, desk);
-        self.flush()
+        self.flush()?;
+        match &self.stream {
+            Some(stream) if self.out.is_empty() => stream.end_writing().map_err(Cause::Io),
+            _ => Ok(()),
+        }
     }
 
     /// The connection is over. What is not as it should be becomes a problem.

@@ -66,6 +66,7 @@ pub(crate) struct Worker {
     /// In open loop: the place of the publisher whose message is due next.
     next_due: usize,
     cycles_left: u64,
+    failed_cycles: u64,
     ticked_ns: u64,
     is_done: bool,
     done: Sender<Done>,
@@ -116,6 +117,7 @@ impl Worker {
             busy: 0,
             next_due: 0,
             cycles_left: 0,
+            failed_cycles: 0,
             ticked_ns: 0,
             is_done: false,
             done,

@@ -31,6 +31,8 @@ pub(super) struct Publisher {
     arrived: u64,
     written_off: u64,
     refused: u64,
+    /// What was not acknowledged on connections that are over.
+    in_doubt: u64,
     progressed_ns: u64,
     is_clearing: bool,
 }
@@ -52,6 +54,7 @@ impl Publisher {
             arrived: 0,
             written_off: 0,
             refused: 0,
+            in_doubt: 0,
             progressed_ns: 0,
             is_clearing: false,
         })
@@ -60,6 +63,7 @@ impl Publisher {
     /// A connection stands on which the broker takes `receive_maximum` messages at once.
     pub(super) fn connected(&mut self, plan: &Plan, receive_maximum: u16) {
         self.window = plan.window.min(receive_maximum);
+        self.in_doubt += self.flights.open() as u64;
         self.flights = Flights::default();
     }
 
@@ -120,6 +124,9 @@ impl Publisher {
                     return;
                 }
             }
+            if self.schedule.is_some() {
+                desk.tally.lateness.record(desk.now_ns.saturating_sub(time_ns));
+            }
             self.template.append(packet_id, self.next, time_ns, &desk.shared.filler, out);
             self.next += 1;
             self.progressed_ns = desk.now_ns;
@@ -170,6 +177,8 @@ impl Publisher {
     pub(super) fn set_arrived(&mut self, arrived: u64, now_ns: u64) {
         self.arrived = arrived;
         self.progressed_ns = now_ns;
+        // What was written off and came late makes no more room.
+        self.written_off = self.written_off.min(self.next.saturating_sub(self.arrived_everywhere()));
     }
 
     /// No longer waits for what has not arrived for so long that it never will. Says how many those are.
@@ -201,13 +210,13 @@ impl Publisher {
     }
 
     pub(super) fn unacknowledged(&self) -> u64 {
-        self.flights.open() as u64
+        self.in_doubt + self.flights.open() as u64
     }
 
     pub(super) fn sent(&self) -> Sent {
         // What is cleared was sent before.
         let sent = if self.is_clearing { self.limit } else { self.next };
-        Sent { publisher: self.number, sent, refused: self.refused }
+        Sent { publisher: self.number, sent, refused: self.refused, in_doubt: self.unacknowledged() }
     }
 
     #[inline]
@@ -217,8 +226,13 @@ impl Publisher {
 
     #[inline]
     fn unarrived(&self) -> u64 {
-        let arrived = self.arrived / u64::from(self.copies_awaited.max(1));
-        self.next.saturating_sub(arrived + self.written_off)
+        self.next.saturating_sub(self.arrived_everywhere() + self.written_off)
+    }
+
+    /// On the average over all who get copies.
+    #[inline]
+    fn arrived_everywhere(&self) -> u64 {
+        self.arrived / u64::from(self.copies_awaited.max(1))
     }
 }
 

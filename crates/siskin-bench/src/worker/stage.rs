@@ -216,7 +216,9 @@ impl Worker {
             self.desk.last_done_ns = self.desk.now_ns;
         } else {
             client.set_phase(Phase::Away, &mut self.desk);
-            if self.desk.tally.counts.cycles == 0 {
+            self.failed_cycles += 1;
+            let all = (self.clients.len() - self.publishers_at) as u64;
+            if self.desk.tally.counts.cycles == 0 && self.failed_cycles >= all {
                 // Nobody gets in: enough is known.
                 self.cycles_left = 0;
             }

@@ -6,7 +6,7 @@ use siskin_proto::{PacketId, PubAck, PubComp, PubRec, Publish, Qos};
 use super::cause::Cause;
 use super::desk::Desk;
 use crate::header::Header;
-use crate::plan::{Plan, StreamKey};
+use crate::plan::{KEPT_RUN, Plan, StreamKey};
 use crate::seen::{Inserted, Seen};
 use crate::tally::Heard;
 
@@ -70,7 +70,6 @@ impl Subscriber {
             }
             _ => {}
         }
-        desk.last_arrival_ns = desk.now_ns;
         if desk.plan().accounts {
             self.account(publish.payload, desk);
         } else {
@@ -94,11 +93,19 @@ impl Subscriber {
         let (run, payload_bytes) = (desk.plan().run, desk.plan().payload_bytes);
         let is_ordered = desk.plan().is_ordered;
         let header = Header::decode(payload).filter(|header| header.run == run);
-        let track = header.and_then(|header| Some((header, track(&mut self.tracks, header.publisher)?)));
-        let Some((header, track)) = track else {
+        let Some(header) = header else {
             desk.tally.counts.foreign += 1;
             return;
         };
+        let Some(track) = track(&mut self.tracks, header.publisher) else {
+            // What was kept has been for another run, which may have had more publishers.
+            match run {
+                KEPT_RUN => desk.tally.counts.foreign += 1,
+                _ => desk.tally.counts.misrouted += 1,
+            }
+            return;
+        };
+        desk.last_arrival_ns = desk.now_ns;
         let seen = match track.group {
             Some(group) => desk.group_seen(group, header.publisher),
             None => &mut track.seen,
@@ -134,6 +141,7 @@ impl Subscriber {
 
     /// Without a header a message only counts.
     fn count(&mut self, payload: &[u8], desk: &mut Desk) {
+        desk.last_arrival_ns = desk.now_ns;
         desk.tally.counts.received += 1;
         desk.tally.counts.received_bytes += payload.len() as u64;
         desk.tally.counts.corrupted += u64::from(payload.len() != desk.plan().payload_bytes);

@@ -4,10 +4,14 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use clap::builder::PossibleValue;
 use clap::{ArgAction, ValueEnum};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use siskin_bench::{Options, Plan, Progress, Report, Scenario, WindowOn};
 use siskin_proto::{Qos, Version};
 
@@ -191,7 +195,8 @@ pub(crate) struct Args {
     patience: Duration,
 
     /// Give up after so long and report what is missing
-    /// [default: --duration and a minute; five minutes without --duration]
+    /// [default: --duration, --hold, the time that connecting may take, and a minute; instead of the minute five where no
+    /// duration ends it]
     #[arg(long, value_name = "TIME", value_parser = parse_time, help_heading = MEASURING)]
     timeout: Option<Duration>,
 
@@ -210,7 +215,12 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: Args) -> ExitCode {
     let (is_json, shows) = (args.json, args.progress || stderr().is_terminal());
-    let outcome = Plan::new(args.options()).and_then(|plan| {
+    let options = args.options();
+    if let Err(error) = stop_on_signals(&options.stop) {
+        complain(&format!("Error: {error}"));
+        return ExitCode::from(NO_RUN);
+    }
+    let outcome = Plan::new(options).and_then(|plan| {
         let report = siskin_bench::run(plan, &mut |progress| {
             if shows {
                 show(progress);
@@ -230,6 +240,15 @@ pub(crate) fn run(args: Args) -> ExitCode {
     }
 }
 
+/// Ctrl-C ends a run with a report of what there is, a second one at once.
+fn stop_on_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(stop))?;
+        flag::register(signal, Arc::clone(stop))?;
+    }
+    Ok(())
+}
+
 fn print(report: &Report, is_json: bool) -> ExitCode {
     let text = if is_json { report.to_json() } else { report.to_string() };
     // If nobody reads the report, the exit status still tells.
@@ -241,8 +260,12 @@ fn print(report: &Report, is_json: bool) -> ExitCode {
 fn show(progress: &Progress) {
     let Progress { stage, elapsed, connected, cycles, sent, received, .. } = progress;
     let cycles = if *cycles > 0 { format!(", {cycles} came and left") } else { String::new() };
+    let bar = progress.done.map_or(String::new(), |done| {
+        let full = (done * BAR_CHARS as f64).round() as usize;
+        format!(" [{}{}] {:.0} %", "#".repeat(full), ".".repeat(BAR_CHARS - full), done * 100.0)
+    });
     let line = format!(
-        "{:>4} s {stage}: {connected} connected{cycles}, {sent} sent ({:.0}/s), {received} received ({:.0}/s)",
+        "{:>4} s {stage}{bar}: {connected} connected{cycles}, {sent} sent ({:.0}/s), {received} received ({:.0}/s)",
         elapsed.as_secs(),
         progress.sent_per_s,
         progress.received_per_s,
@@ -330,7 +353,7 @@ impl ValueEnum for Named {
 enum RoomOn {
     /// PUBACK or PUBCOMP
     Ack,
-    /// Every subscriber has the message
+    /// Every subscriber has the message, on the average over them
     Arrival,
 }
 
@@ -396,17 +419,22 @@ the sequence number of the message with eight digits (topics only), %% a percent
 
 Closed loop, without --rate: a publisher that has --window messages on their way waits. At QoS 1 and 2 a message \
 is on its way until it is acknowledged. At QoS 0 nothing is acknowledged, and it is until every subscriber that \
-it is due to has it or a later one; if all that is on its way is lost, the publisher goes on after a second, and \
-the report says so. Without subscribers QoS 0 goes as fast as the sockets take it. An MQTT 5 broker may narrow \
+it is due to has it or a later one, on the average over them; if all that is on its way is lost, the publisher goes on after a second, and \
+the report says so. With --topic and without --filter, the filters are those that match the topic. Without subscribers QoS 0 goes as fast as the sockets take it. An MQTT 5 broker may narrow \
 the window, and the report says to what. Earlier versions have no word for that: Mosquitto, by default, ends \
 connections with more than 20 QoS 2 messages on their way (use --window 20).
 
 Latency counts until a delivery or an acknowledgement was read from the socket: in closed loop from the moment \
 at which the message was put together to be written, in open loop from the moment at which it was due, however \
-late it was written.
+late it was written; how late that was is shown as well.
+
+Ctrl-C ends a run with a report of what there is, and leaves what is retained or kept for sessions where it is; a second \
+one ends it at once. Processes that share a load with --client-offset do so in pairs, latency, large, wildcard and \
+idle; in the other scenarios their messages would reach each other's subscribers.
 
 Exit status: 0 if all is well; 1 if a message of QoS 1 or 2 was lost or not accepted, one of QoS 0 or 2 came \
-twice, order was broken, a connection was refused or lost, or the time limit came first; 2 if there was no run.
+twice, none arrived at all, order was broken, a connection was lost, or the time limit or Ctrl-C came first; 2 if there was \
+no run, as when connections were refused.
 
 Examples:
   siskin bench pairs --clients 100 --qos 1 --duration 10s
@@ -417,6 +445,8 @@ Examples:
 const CONNECTION: &str = "Connection";
 const LOAD: &str = "Load";
 const MEASURING: &str = "Measuring";
+
+const BAR_CHARS: usize = 20;
 
 /// Back to the beginning of the line, and nothing on it.
 const CLEAR_LINE: &str = "\r\x1b[K";
