@@ -146,6 +146,10 @@ impl OutBuffer {
                 *place -= self.start;
             }
             self.start = 0;
+            if self.bytes.len() < self.bytes.capacity() / 4 {
+                // Who reads slowly, but reads, would keep what it took at its worst.
+                self.bytes.shrink_to(2 * self.bytes.len());
+            }
         }
     }
 

@@ -46,8 +46,14 @@ pub struct Holdings {
     pub sessions: u64,
     /// Bytes of messages that wait in queues.
     pub queued: u64,
+    /// Bytes of the places in queues, also of what lies in the store alone.
+    pub places: u64,
+    /// Bytes of messages that were sent and not acknowledged.
+    pub in_flight: u64,
     /// Bytes that wait for connections.
     pub unread: u64,
+    /// Bytes that clients have chosen to have kept for them: ids, wills, topics with an alias.
+    pub chosen: u64,
     /// Those with most in their queues.
     queues: Heaviest,
     /// Those who leave most unread.

@@ -15,7 +15,7 @@ use siskin_core::{Holdings, Pressure};
 
 use crate::broker::Broker;
 use crate::mailbox::Letter;
-use crate::memory;
+use crate::memory::{self, Resident};
 
 /// What the process holds in memory, and how much it may.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,10 +28,18 @@ pub struct MemoryView {
     pub pressure: Pressure,
     /// Sessions, connected or not.
     pub sessions: u64,
+    /// Bytes that clients have chosen to have kept for them: ids, wills, topics with an alias.
+    pub chosen: u64,
     /// Subscriptions of these.
     pub subscriptions: u64,
+    /// Bytes of their filters.
+    pub filters: u64,
     /// Bytes of messages that wait in queues. Those that several sessions wait for count for each.
     pub queued: u64,
+    /// Bytes of the places in queues, also of messages that lie in the store alone.
+    pub places: u64,
+    /// Bytes of messages that were sent and not acknowledged. Those of several sessions count for each.
+    pub in_flight: u64,
     /// Bytes that wait for connections.
     pub unread: u64,
     /// Bytes of packets of which not all has come.
@@ -43,12 +51,15 @@ pub struct MemoryView {
 }
 
 impl MemoryView {
-    /// What the bytes are for, as far as the broker knows. Sessions and subscriptions count with what they usually take.
-    pub fn held(&self) -> [(&'static str, u64); 7] {
+    /// What the bytes are for, as far as the broker knows. Sessions and subscriptions count with what they usually take, and what
+    /// clients have put into them.
+    pub fn held(&self) -> [(&'static str, u64); 9] {
         [
-            ("sessions", self.sessions * SESSION_BYTES),
-            ("subscriptions", self.subscriptions * SUBSCRIPTION_BYTES),
+            ("sessions", self.sessions * SESSION_BYTES + self.chosen),
+            ("subscriptions", self.subscriptions * SUBSCRIPTION_BYTES + self.filters),
             ("queued", self.queued),
+            ("places", self.places),
+            ("in_flight", self.in_flight),
             ("unread", self.unread),
             ("partial", self.partial),
             ("retained", self.retained),
@@ -120,7 +131,14 @@ pub(crate) fn watch(broker: &Broker) -> io::Result<(mpsc::Sender<()>, JoinHandle
     let (living, watched) = mpsc::channel::<()>();
     let broker = broker.clone();
     let thread = thread::Builder::new().name("siskin-memory".to_owned()).spawn(move || {
-        let mut watch = Watch { broker, pressure: Pressure::Calm, surveyed: None, told: None };
+        let mut watch = Watch {
+            broker,
+            pressure: Pressure::Calm,
+            surveyed: None,
+            told: None,
+            resident: Resident::open(),
+            workers: Vec::new(),
+        };
         let mut pause = SOON;
         while watched.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             pause = watch.look();
@@ -135,13 +153,27 @@ struct Watch {
     surveyed: Option<Instant>,
     /// When the log last had a line of it.
     told: Option<Instant>,
+    resident: Resident,
+    workers: Vec<Asked>,
+}
+
+/// What is known of one worker.
+#[derive(Default)]
+struct Asked {
+    /// What it said last.
+    last: Survey,
+    /// What it is yet to say.
+    answered: Option<mpsc::Receiver<Survey>>,
+    /// Whether what it said last has not been gone by yet.
+    is_new: bool,
 }
 
 impl Watch {
     /// Looks once, does what is to be done, and says how long to wait for the next time.
     fn look(&mut self) -> Duration {
         let max = budget(self.broker.config().memory_max);
-        let mut view = MemoryView { resident: memory::resident_bytes(), max, ..self.broker.memory() };
+        let resident = self.resident.bytes();
+        let mut view = MemoryView { resident, max, ..self.broker.memory() };
         // It is short when both are used up.
         let room = |percent, used: u64| max.map_or(u64::MAX, |max| part(max, percent).saturating_sub(used));
         let pause = |room: u64| Duration::from_nanos(room / BYTES_PER_NANO).clamp(SOON, LATER);
@@ -156,9 +188,13 @@ impl Watch {
         let sum = |bytes: fn(&Survey) -> u64| surveys.iter().map(bytes).sum();
         view.sessions = sum(|survey| survey.holdings.sessions);
         view.queued = sum(|survey| survey.holdings.queued);
+        view.places = sum(|survey| survey.holdings.places);
+        view.in_flight = sum(|survey| survey.holdings.in_flight);
+        view.chosen = sum(|survey| survey.holdings.chosen);
         view.unread = sum(|survey| survey.holdings.unread);
         view.partial = sum(|survey| survey.partial);
         view.subscriptions = self.broker.shared().router.subscriptions() as u64;
+        view.filters = self.broker.shared().router.filter_bytes() as u64;
         view.stories = self.broker.shared().gone_size().1;
         view.retained =
             self.broker.shared().retained.read().unwrap_or_else(PoisonError::into_inner).bytes() as u64;
@@ -179,28 +215,46 @@ impl Watch {
         neighbours.memory.set(view, neighbours.mailboxes.len());
     }
 
-    /// What each worker holds. One that does not answer in time is taken to hold nothing.
-    fn survey(&self) -> Vec<Survey> {
-        let ask = |mailbox: &crate::mailbox::Mailbox| {
-            let (answer, answered) = mpsc::sync_channel(1);
-            mailbox.post(Letter::Survey(Surveying { survey: Survey::default(), next: 0, answer }));
-            answered
-        };
-        let asked: Vec<_> = self.broker.neighbours().mailboxes.iter().map(ask).collect();
+    /// What each worker holds. One that does not answer in time is taken to hold what it did before.
+    fn survey(&mut self) -> Vec<Survey> {
+        let mailboxes = &self.broker.neighbours().mailboxes;
+        self.workers.resize_with(mailboxes.len(), Asked::default);
+        for (worker, mailbox) in self.workers.iter_mut().zip(mailboxes) {
+            // One question at a time, or who is late would ever be later.
+            worker.answered.get_or_insert_with(|| {
+                let (answer, answered) = mpsc::sync_channel(1);
+                mailbox.post(Letter::Survey(Surveying { survey: Survey::default(), next: 0, answer }));
+                answered
+            });
+        }
         let until = Instant::now() + PATIENCE;
-        let answer = |answered: mpsc::Receiver<Survey>| {
-            answered.recv_timeout(until.saturating_duration_since(Instant::now())).unwrap_or_default()
+        let answer = |worker: &mut Asked| {
+            let left = until.saturating_duration_since(Instant::now());
+            worker.is_new = false;
+            match worker.answered.as_ref().map(|answered| answered.recv_timeout(left)) {
+                Some(Ok(survey)) => {
+                    *worker = Asked { last: survey, answered: None, is_new: true };
+                }
+                Some(Err(RecvTimeoutError::Disconnected)) => worker.answered = None,
+                Some(Err(RecvTimeoutError::Timeout)) | None => {}
+            }
+            worker.last.clone()
         };
-        asked.into_iter().map(answer).collect()
+        self.workers.iter_mut().map(answer).collect()
     }
 
     /// Tells the workers, each of which gives up its part of what is too much.
     fn ease(&self, view: &MemoryView, surveys: Vec<Survey>) {
         let too_much = too_much(view);
         let movable = (view.queued + view.unread + view.partial).max(1);
-        for (mailbox, survey) in self.broker.neighbours().mailboxes.iter().zip(surveys) {
+        let workers = self.broker.neighbours().mailboxes.iter().zip(&self.workers);
+        for ((mailbox, worker), survey) in workers.zip(surveys) {
             let own = survey.holdings.queued + survey.holdings.unread + survey.partial;
-            let bytes = (u128::from(too_much) * u128::from(own) / u128::from(movable)) as u64;
+            // Nothing twice because of what was said once.
+            let bytes = match worker.is_new {
+                true => (u128::from(too_much) * u128::from(own) / u128::from(movable)) as u64,
+                false => 0,
+            };
             let easing = Easing { pressure: view.pressure, holdings: survey.holdings, bytes };
             mailbox.post(Letter::Ease(Box::new(easing)));
         }
@@ -215,9 +269,10 @@ impl Watch {
         self.told = Some(Instant::now());
         let (resident, max) = (mebibytes(view.resident), mebibytes(view.max.unwrap_or(0)));
         let parts = format!(
-            "{} MiB in queues, {} MiB not read by clients, {} MiB of packets half sent, {} MiB retained, {} sessions, \
+            "{} MiB in queues, {} MiB not acknowledged, {} MiB not read by clients, {} MiB of packets half sent, {} MiB retained, {} sessions, \
              {} subscriptions",
             mebibytes(view.queued),
+            mebibytes(view.in_flight),
             mebibytes(view.unread),
             mebibytes(view.partial),
             mebibytes(view.retained),

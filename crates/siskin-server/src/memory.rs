@@ -1,10 +1,35 @@
 //! How much memory the process holds.
 
-/// Bytes that are resident, as Linux counts them; 0 where the system does not say.
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+
+/// Where the system says how much is resident. It stays open: there may be no file to be had when it matters.
+pub(crate) struct Resident {
+    statm: Option<File>,
+    last: u64,
+}
+
+impl Resident {
+    pub(crate) fn open() -> Self {
+        Self { statm: File::open("/proc/self/statm").ok(), last: 0 }
+    }
+
+    /// Bytes that are resident, as Linux counts them; 0 where the system does not say.
+    pub(crate) fn bytes(&mut self) -> u64 {
+        let mut text = [0; 128];
+        let read = self.statm.as_ref().and_then(|statm| statm.read_at(&mut text, 0).ok());
+        let text = read.and_then(|len| std::str::from_utf8(&text[..len]).ok());
+        let pages = text.and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+        if let Some(pages) = pages {
+            self.last = pages * rustix::param::page_size() as u64;
+        }
+        self.last
+    }
+}
+
+/// Bytes that are resident, for who asks once.
 pub(crate) fn resident_bytes() -> u64 {
-    let Ok(statm) = std::fs::read_to_string("/proc/self/statm") else { return 0 };
-    let pages = statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok());
-    pages.unwrap_or(0) * rustix::param::page_size() as u64
+    Resident::open().bytes()
 }
 
 /// Bytes of memory that this process can have at most: of the machine, or of the group of processes that it is in. None

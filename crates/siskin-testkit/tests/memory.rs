@@ -114,6 +114,101 @@ fn nothing_new_waits_or_is_retained_when_there_is_no_memory() {
 }
 
 #[test]
+fn what_is_not_acknowledged_counts_and_less_of_it_goes_out_while_memory_is_short() {
+    let broker = Broker::new();
+    let publisher = broker.client(Version::V5, "publisher");
+    let (client, _) = broker.persistent(Version::V5, "client");
+    client.subscribe("a", Qos::AtLeastOnce);
+    let publish = |range: std::ops::Range<u8>| {
+        for n in range {
+            assert_eq!(publisher.publish("a", &[n; 10_000], Qos::AtLeastOnce), Reason::Success);
+        }
+    };
+    publish(0..10);
+    let in_flight = holdings(&broker).in_flight;
+    assert!((100_000..110_000).contains(&in_flight), "{in_flight}");
+    relieve(&broker, Pressure::Short, 0);
+    publish(10..60);
+    let limit = holdings(&broker).in_flight;
+    assert!((256 * 1024..280_000).contains(&limit), "{limit}");
+    // Each that is acknowledged makes room for another, and all come in order.
+    for n in 0..60 {
+        let received = client.receive();
+        let delivered = received.publish();
+        assert_eq!(delivered.payload[0], n);
+        client.puback(delivered.packet_id.unwrap());
+        broker.settle();
+    }
+    assert_eq!(holdings(&broker).in_flight, 0);
+}
+
+#[test]
+fn what_was_acknowledged_goes_out_before_qos_0_to_who_does_not_keep_up() {
+    let broker = Broker::limited(|limits| limits.out_buffer_bytes_max = 1 << 20);
+    let publisher = broker.client(Version::V5, "publisher");
+    let client = broker.client(Version::V5, "slow");
+    client.subscribe("a", Qos::AtLeastOnce);
+    client.stall_after(0);
+    let publish = |qos| publisher.publish("a", &[qos as u8; 10_000], qos);
+    while broker.totals().dropped_slow_reader == 0 {
+        publish(Qos::AtMostOnce);
+    }
+    // It waits, as there is no room; from now on QoS 0 has to leave room for it.
+    publish(Qos::AtLeastOnce);
+    client.stall_after(600_000);
+    let dropped = broker.totals().dropped_slow_reader;
+    publish(Qos::AtMostOnce);
+    assert_eq!(broker.totals().dropped_slow_reader, dropped + 1);
+    client.resume();
+    broker.settle();
+    let came = std::iter::from_fn(|| client.try_receive()).map(|received| received.publish().qos);
+    assert!(came.into_iter().any(|qos| qos == Qos::AtLeastOnce));
+    publish(Qos::AtMostOnce);
+    assert_eq!(broker.totals().dropped_slow_reader, dropped + 1);
+}
+
+#[test]
+fn what_clients_choose_the_size_of_counts_with_its_size() {
+    let broker = Broker::new();
+    let before = holdings(&broker).chosen;
+    let name = "n".repeat(20_000);
+    let (client, _) = broker.persistent(Version::V5, &name);
+    assert_eq!(holdings(&broker).chosen - before, 20_000);
+    let filter = "f".repeat(30_000);
+    client.subscribe(&filter, Qos::AtMostOnce);
+    let filters = || broker.ask(|worker| worker.shared().router.filter_bytes())[0];
+    assert_eq!(filters(), 30_000);
+    client.subscribe(&filter, Qos::AtLeastOnce);
+    assert_eq!(filters(), 30_000);
+    client.unsubscribe(&filter);
+    assert_eq!(filters(), 0);
+}
+
+#[test]
+fn without_memory_a_retained_message_does_not_grow() {
+    let broker = Broker::forgetful(1, Limits { sys_interval_s: 0, ..Limits::default() });
+    let publisher = broker.client(Version::V5, "publisher");
+    publisher.retain("a", &[1; 1000], Qos::AtLeastOnce);
+    relieve(&broker, Pressure::Critical, 0);
+    assert_eq!(publisher.retain("a", &[2; 1001], Qos::AtLeastOnce), Reason::QuotaExceeded);
+    assert_eq!(publisher.retain("a", &[2; 1000], Qos::AtLeastOnce), Reason::NoMatchingSubscribers);
+}
+
+#[test]
+fn without_memory_nothing_is_taken_over_for_a_group_that_is_away() {
+    let broker = Broker::new();
+    let publisher = broker.client(Version::V5, "publisher");
+    let (member, _) = broker.persistent(Version::V5, "member");
+    member.subscribe("$share/g/a", Qos::AtLeastOnce);
+    relieve(&broker, Pressure::Critical, 0);
+    assert_eq!(publisher.publish("a", b"0", Qos::AtLeastOnce), Reason::Success);
+    member.cut();
+    assert_eq!(publisher.publish("a", b"1", Qos::AtLeastOnce), Reason::QuotaExceeded);
+    calm_down(&broker);
+    assert_eq!(publisher.publish("a", b"2", Qos::AtLeastOnce), Reason::Success);
+}
+
+#[test]
 fn nobody_new_is_let_in_when_there_is_no_memory_and_who_has_a_session_may_come() {
     for version in VERSIONS {
         let broker = Broker::new();

@@ -37,6 +37,8 @@ pub(super) struct Counts {
     pub(super) shared: usize,
     /// Different texts of filters.
     pub(super) filters: usize,
+    /// Of the texts of all subscriptions.
+    pub(super) bytes: usize,
 }
 
 impl Index {
@@ -70,6 +72,7 @@ impl Index {
         let filters = subscribers.filters() - before;
         self.counts.filters += filters;
         self.counts.subscriptions += usize::from(is_new);
+        self.counts.bytes += if is_new { text.len() } else { 0 };
         self.counts.shared += usize::from(is_new && is_shared);
         is_new
     }
@@ -89,6 +92,7 @@ impl Index {
         let Some(Some(filters)) = removed else { return false };
         self.counts.filters -= filters;
         self.counts.subscriptions -= 1;
+        self.counts.bytes -= filter.as_str().len();
         self.counts.shared -= usize::from(is_shared);
         true
     }
@@ -189,6 +193,7 @@ impl std::iter::Sum for Counts {
             subscriptions: sum.subscriptions + more.subscriptions,
             shared: sum.shared + more.shared,
             filters: sum.filters + more.filters,
+            bytes: sum.bytes + more.bytes,
         })
     }
 }

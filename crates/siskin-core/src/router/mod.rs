@@ -185,6 +185,11 @@ impl Router {
         self.counts().subscriptions
     }
 
+    /// How many bytes the filters of all subscriptions have, each subscription counted.
+    pub fn filter_bytes(&self) -> usize {
+        self.counts().bytes
+    }
+
     /// How many shared subscriptions there are, each member counted.
     pub fn shared_subscriptions(&self) -> usize {
         self.counts().shared

@@ -5,6 +5,7 @@ use siskin_proto::{Packet, PacketKind, Version};
 
 use crate::mount_point::MountPoint;
 use crate::out_buffer::OutBuffer;
+use crate::pressure::Pressure;
 use crate::recorder::Origin;
 use crate::time::Now;
 use crate::turn::Turn;
@@ -107,6 +108,12 @@ impl Connection {
         }
     }
 
+    /// Bytes of the topics that have aliases.
+    pub(crate) fn alias_bytes(&self) -> usize {
+        let inbound = self.inbound_aliases.as_deref().map_or(0, InboundAliases::bytes);
+        inbound + self.outbound_aliases.as_deref().map_or(0, OutboundAliases::bytes)
+    }
+
     /// What was held back may go out.
     pub(crate) fn uncork(&mut self, turn: &mut Turn, key: super::SessionKey) {
         self.is_corked = false;
@@ -123,7 +130,8 @@ impl Connection {
     /// The same for one message with a payload of so many bytes. A few may wait however large they are: two pictures one behind the
     /// other come from no mistake, and a large message is one for all that it waits for.
     pub(crate) fn is_full_for(&self, payload: usize, turn: &Turn) -> bool {
-        self.is_full(turn) && self.out.len() >= LARGE_WAITING.saturating_mul(payload)
+        let may_wait = if turn.pressure == Pressure::Calm { LARGE_WAITING } else { 0 };
+        self.is_full(turn) && self.out.len() >= may_wait.saturating_mul(payload)
     }
 
     /// Whether a portion of what waited is on its way: the next is encoded when that has gone out.

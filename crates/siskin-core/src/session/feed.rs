@@ -192,7 +192,7 @@ impl Session {
     fn has_room_to_feed(&self, turn: &Turn) -> bool {
         let has_room =
             |connection: &Connection| !connection.has_pumped(turn) && connection.subacks_promised == 0;
-        self.connection.as_deref().is_some_and(has_room) && self.sender.is_ready()
+        self.connection.as_deref().is_some_and(has_room) && self.may_send(turn)
     }
 }
 

@@ -112,6 +112,26 @@ impl Session {
         self.pass.as_ref().is_some_and(|pass| pass.is_renewed && !pass.allows(Access::Receive, topic))
     }
 
+    /// Bytes in memory of messages that were sent and not acknowledged. Counting ends at `enough`.
+    pub(crate) fn in_flight_bytes(&self, enough: u64) -> u64 {
+        let mut bytes = 0;
+        for (_, delivery) in self.sender.messages() {
+            bytes += delivery.kept_bytes();
+            if bytes >= enough {
+                break;
+            }
+        }
+        bytes
+    }
+
+    /// Bytes that are as many as its client likes.
+    pub(crate) fn chosen_bytes(&self) -> u64 {
+        let will = self.will.as_deref().map_or(0, StoredWill::size);
+        let aliases = self.connection.as_deref().map_or(0, Connection::alias_bytes);
+        let names = self.client_id.len() + self.user_name().map_or(0, str::len);
+        (will + aliases + names) as u64
+    }
+
     /// Whether it outlives its connection.
     pub(crate) fn is_persistent(&self) -> bool {
         self.expiry_s > 0

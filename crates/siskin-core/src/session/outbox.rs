@@ -53,7 +53,7 @@ impl Session {
         }
         let extra = Extra::of(grant.subscription_ids, grant.shared);
         let ready = self.queue.is_empty()
-            && self.sender.is_ready()
+            && self.may_send(turn)
             && self.connection.as_ref().is_some_and(|connection| !connection.is_full(turn));
         // What comes by a group may have to move to another member at any time.
         let may_leave = !ready && grant.shared.is_none() && self.queue.is_heavy(&turn.limits);
@@ -88,7 +88,10 @@ impl Session {
         let version = connection.version;
         let cover =
             Cover { version, qos: Qos::AtMostOnce, packet_id: None, dup: false, retain, subscription_ids };
-        let dropped = if connection.is_full_for(offered.parts.payload.len(), turn) {
+        // What waits has been acknowledged to its publisher: it has what room there is.
+        let is_full = connection.is_full_for(offered.parts.payload.len(), turn)
+            || !self.queue.is_empty() && connection.has_pumped(turn);
+        let dropped = if is_full {
             Some(Dropped::SlowReader)
         } else {
             put_publish(connection, turn, self.diary.key, offered, &cover, now).err()
@@ -157,6 +160,12 @@ impl Session {
             self.lose(turn, &lost, Dropped::MemoryShort, now);
         }
         freed
+    }
+
+    /// Whether the window has room. While memory is short it has less: what is in it can neither go to the store nor be dropped.
+    pub(super) fn may_send(&self, turn: &Turn) -> bool {
+        self.sender.is_ready()
+            && (turn.pressure == Pressure::Calm || self.in_flight_bytes(IN_FLIGHT_SHORT) < IN_FLIGHT_SHORT)
     }
 
     /// Sends a message of QoS 1 or 2 for which there is room.
@@ -287,7 +296,7 @@ impl Session {
         for _ in 0..most {
             let Some(connection) = self.connection.as_deref() else { break };
             let Some(front) = self.queue.front() else { break };
-            let has_room = front.qos == Qos::AtMostOnce || self.sender.is_ready();
+            let has_room = front.qos == Qos::AtMostOnce || self.may_send(turn);
             if connection.has_pumped(turn) || !has_room {
                 break;
             }
@@ -525,6 +534,9 @@ fn put_own_publish(
 
 /// Stands for the topic of a message that is not in memory.
 const ON_DISK: &str = "(a topic in the store)";
+
+/// Bytes that one client may leave unacknowledged while memory is short.
+const IN_FLIGHT_SHORT: u64 = 256 * 1024;
 
 /// Messages of the queue sent between two looks at what is retained.
 const PUMP_MESSAGES: usize = 32;

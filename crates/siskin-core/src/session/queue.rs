@@ -103,7 +103,7 @@ impl Delivery {
         body + extra
     }
 
-    fn kept_bytes(&self) -> u64 {
+    pub(crate) fn kept_bytes(&self) -> u64 {
         self.message().map_or(0, |message| message.size() as u64)
     }
 
@@ -278,6 +278,11 @@ impl Queue {
 
     pub(crate) fn kept_bytes(&self) -> u64 {
         self.kept_bytes
+    }
+
+    /// Bytes of the places of all messages, wherever they lie.
+    pub(crate) fn place_bytes(&self) -> u64 {
+        (self.deliveries.capacity() * size_of::<Delivery>()) as u64
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Delivery> {

@@ -154,7 +154,9 @@ impl Worker {
         if is_lasting && !health.may_promise() && !(health.may_make_room() && comes_back()) {
             return self.refuse(&connect, origin, Reason::ServerUnavailable, now);
         }
-        if self.turn.pressure == Pressure::Critical && !comes_back() {
+        // Also to throw it away.
+        let has_session = || self.shared.registry.owner(&client_id).is_some();
+        if self.turn.pressure == Pressure::Critical && !has_session() {
             return self.refuse(&connect, origin, Reason::ServerBusy, now);
         }
         let standing = self.shared.standing(identity, &client_id);

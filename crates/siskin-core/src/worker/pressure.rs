@@ -33,6 +33,9 @@ impl Worker {
         for session in (places.start..end).filter_map(|slot| self.sessions.at(slot)) {
             let unread = session.connection.as_deref().map_or(0, |connection| connection.out.len() as u64);
             holdings.add(session.key(), session.queue.kept_bytes(), unread);
+            holdings.places += session.queue.place_bytes();
+            holdings.in_flight += session.in_flight_bytes(u64::MAX);
+            holdings.chosen += session.chosen_bytes();
         }
         end < self.sessions.places()
     }

@@ -249,6 +249,14 @@ impl Worker {
         if !health.may_promise() && is_promised && self.would_last(&parts, key) {
             return self.refuse_unsafe(key, health);
         }
+        // Others could only be told by the end of their connections, for what one group does.
+        if self.turn.pressure == Pressure::Critical
+            && answer == Answer::TakenOrNot
+            && self.would_wait_in_memory(topic)
+        {
+            self.report_drop(key, topic, Dropped::MemoryShort, now);
+            return Ok(Reason::QuotaExceeded);
+        }
         Ok(match self.publish(Some(key), parts, source, answer, now) {
             Published::Routed => Reason::Success,
             Published::Nobody => Reason::NoMatchingSubscribers,
@@ -263,6 +271,17 @@ impl Worker {
         }
         let cached = self.routes.route(&self.shared, parts.topic);
         !cached.lasting.is_empty() && !Receivers::of(cached, parts, Some(from)).records.is_empty()
+    }
+
+    /// Whether messages of `topic` go to a group of which nobody is there. They wait in memory, as they may have to move to another
+    /// member at any time, and cannot be dropped where a member is in the store.
+    fn would_wait_in_memory(&mut self, topic: &str) -> bool {
+        let Self { routes, shared, .. } = self;
+        let cached = routes.route(shared, topic);
+        let is_away = |filter: &str| {
+            TopicFilter::parse(filter).is_ok_and(|filter| shared.router.members(filter).online == 0)
+        };
+        !cached.lasting.is_empty() && cached.routes.groups.iter().any(|group| is_away(&group.filter))
     }
 
     /// Notes that a message is not taken over, if it is one that is followed.
@@ -571,7 +590,10 @@ fn retain(
     }
     let message = offered.keep_retained(turn.limits.retained_expiry_s, now);
     let mut retained = shared.retained.write().unwrap_or_else(PoisonError::into_inner);
-    if turn.pressure == Pressure::Critical && retained.get(offered.parts.topic).is_none() {
+    // Neither more of them while no memory is left, nor larger ones.
+    if turn.pressure == Pressure::Critical
+        && retained.get(offered.parts.topic).is_none_or(|old| old.size() < message.size())
+    {
         return false;
     }
     let old = retained.insert(message.clone());

@@ -28,6 +28,11 @@ impl InboundAliases {
         }
     }
 
+    /// Bytes of all topics that have one.
+    pub fn bytes(&self) -> usize {
+        self.topics.iter().flatten().map(|topic| topic.len()).sum()
+    }
+
     /// The topic `alias` stands for, if it was set on this connection.
     pub fn topic(&self, alias: u16) -> Option<&str> {
         self.topics.get(usize::from(alias))?.as_deref()
@@ -56,6 +61,11 @@ impl OutboundAliases {
     /// None set yet, at most `maximum` allowed. [MQTT5 3.1.2-26]
     pub const fn new(maximum: u16) -> Self {
         Self { aliases: BTreeMap::new(), maximum }
+    }
+
+    /// Bytes of all topics that have one.
+    pub fn bytes(&self) -> usize {
+        self.aliases.keys().map(|topic| topic.len()).sum()
     }
 
     /// How to name `topic` in the PUBLISH that goes out next.

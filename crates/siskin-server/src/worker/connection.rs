@@ -6,6 +6,7 @@ use siskin_auth::{Conversation, Pending};
 use siskin_core::{OutBuffer, SessionKey};
 use siskin_proto::{DecodeError, FrameStatus, frame};
 
+use super::READ_BYTES;
 use super::partial::Partial;
 use crate::access::Gate;
 use crate::transport::{Arrival, Door, Peer, Transport};
@@ -102,6 +103,16 @@ impl Connection {
             is_read_closed: false,
             is_refused: false,
             watches_writable: false,
+        }
+    }
+
+    /// Bytes held of a packet of which not all has come, if it is none of those that are counted one by one, and of a CONNECT
+    /// whose client is yet to be known.
+    pub(super) fn small_partial(&self) -> usize {
+        let partial = Some(self.partial.capacity()).filter(|bytes| *bytes < READ_BYTES).unwrap_or(0);
+        match &self.phase {
+            Phase::Identifying(waiting) => partial + waiting.bytes.capacity(),
+            _ => partial,
         }
     }
 

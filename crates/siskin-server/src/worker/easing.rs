@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use siskin_core::{Cause, Now, Pressure};
 
-use super::connection::Phase;
+use super::connection::{Connection, Phase};
 use super::{READ_BYTES, Worker};
 use crate::budget::{Easing, Surveying};
 
@@ -15,9 +15,16 @@ impl Worker {
         let Some(Surveying { survey, next, .. }) = self.surveys.front_mut() else { return };
         let places = *next..*next + SURVEYED_PER_TURN;
         let has_more_sessions = self.core.survey(places.clone(), &mut survey.holdings);
+        let has_more_connections = places.end < self.connections.capacity();
+        for connection in places.clone().filter_map(|place| self.connections.get(place)) {
+            survey.partial += connection.small_partial() as u64;
+        }
         *next = places.end;
-        if !has_more_sessions && let Some(Surveying { mut survey, answer, .. }) = self.surveys.pop_front() {
-            survey.partial = self.partials.bytes as u64;
+        if !has_more_sessions
+            && !has_more_connections
+            && let Some(Surveying { mut survey, answer, .. }) = self.surveys.pop_front()
+        {
+            survey.partial += self.partials.bytes as u64;
             // Who asked may have given up.
             let _ = answer.try_send(survey);
         }
@@ -36,7 +43,11 @@ impl Worker {
 
     /// Disconnects those of whose packets most has come and the rest not, until `bytes` are free.
     fn put_out_senders(&mut self, bytes: u64) {
-        let mut senders: Vec<_> = self.partials.of.iter().map(|(index, bytes)| (*bytes, *index)).collect();
+        let small =
+            self.connections.iter().map(|(index, connection)| (connection.small_partial(), index as u32));
+        let small = small.filter(|(bytes, _)| *bytes >= WORTH_BYTES);
+        let large = self.partials.of.iter().map(|(index, bytes)| (*bytes, *index));
+        let mut senders: Vec<_> = large.chain(small).collect();
         senders.sort_unstable_by_key(|(bytes, _)| Reverse(*bytes));
         let mut freed = 0;
         for (its_bytes, index) in senders {
@@ -45,7 +56,7 @@ impl Worker {
             }
             freed += its_bytes as u64;
             self.drop_partial(index);
-            match self.connections[index as usize].session() {
+            match self.connections.get(index as usize).and_then(Connection::session) {
                 Some(key) => self.core.disconnect(key, Cause::MemoryShort, self.now),
                 None => self.lost(index, Cause::MemoryShort),
             }
@@ -62,6 +73,7 @@ impl Worker {
         // One that is alone may have as much as a packet may.
         let is_full = self.partials.bytes > own && self.partials.bytes + READ_BYTES > max;
         if !is_full && self.core.pressure() < Pressure::Critical {
+            self.partials.full_since = None;
             return false;
         }
         let since = *self.partials.full_since.get_or_insert(self.now);
@@ -88,9 +100,6 @@ impl Worker {
         let before = before.unwrap_or(0);
         let after = if is_large { bytes } else { 0 };
         self.partials.bytes = self.partials.bytes + after - before;
-        if after < before {
-            self.partials.full_since = None;
-        }
     }
 
     /// Frees what has come of a packet that is not to be completed.
@@ -150,9 +159,12 @@ pub(super) struct Partials {
     of: HashMap<u32, usize>,
     /// The sum of these.
     bytes: usize,
-    /// Since when there was no room for more, and none got complete.
+    /// Since when there was no room for more whenever somebody wanted some.
     full_since: Option<Now>,
 }
+
+/// Whoever has sent less than this of a packet is not disconnected for it.
+const WORTH_BYTES: usize = 4096;
 
 /// After this time it is looked again whether there is room for more of a large packet.
 const LARGE_WAIT_MS: u64 = 20;

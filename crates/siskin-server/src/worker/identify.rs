@@ -286,6 +286,7 @@ impl Worker {
             }
             Connected::Elsewhere { worker } => {
                 self.connections[index as usize].phase = Phase::Leaving;
+                self.drop_partial(index);
                 let (bytes, ticket) = (bytes.to_vec(), ticket.map(Box::new));
                 self.leaving.push(Leaving { index, worker, bytes, ticket });
                 None

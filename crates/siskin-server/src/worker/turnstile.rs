@@ -221,6 +221,7 @@ impl Worker {
     /// Handles the CONNECT that had to wait.
     fn connect_at_last(&mut self, index: u32) {
         let bytes = self.connections[index as usize].partial.take();
+        self.count_partial(index);
         if self.split(index, &bytes) {
             self.check_quota(index);
         }

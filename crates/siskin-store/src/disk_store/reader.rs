@@ -1,8 +1,10 @@
 //! The thread that reads bodies back.
 
 use std::collections::VecDeque;
+use std::thread;
+use std::time::Duration;
 
-use siskin_core::store::{Fetch, Fetched};
+use siskin_core::store::{Fetch, Fetched, RecordId};
 
 use super::{Shared, lock};
 use crate::device::Device;
@@ -31,17 +33,8 @@ impl Fetches {
 
 pub(super) fn run<D: Device>(shared: &Shared, reader: &Reader<D>) -> Result<(), Error> {
     while let Some(fetch) = next(shared) {
-        let bodies = fetch
-            .ids
-            .into_iter()
-            .map(|id| {
-                let body = reader.read(id).unwrap_or_else(|error| {
-                    tracing::error!(record = id.get(), %error, "a stored message is lost");
-                    None
-                });
-                (id, body)
-            })
-            .collect();
+        // What cannot be read for now is not among what has come, and will be asked for again.
+        let bodies = fetch.ids.into_iter().map_while(|id| Some((id, read(shared, reader, id)?))).collect();
         let worker = fetch.session.worker();
         let mut fetched = lock(&shared.fetched);
         if fetched.len() <= usize::from(worker) {
@@ -53,6 +46,35 @@ pub(super) fn run<D: Device>(shared: &Shared, reader: &Reader<D>) -> Result<(), 
     }
     Ok(())
 }
+
+/// The body of a record, none if it is damaged or gone. What the device does not give is tried again for a while; then there
+/// is no answer, as it may well be there.
+fn read<D: Device>(shared: &Shared, reader: &Reader<D>, id: RecordId) -> Option<Option<Vec<u8>>> {
+    let mut tries = 0;
+    loop {
+        match reader.read(id) {
+            Ok(body) => return Some(body),
+            Err(error @ Error::Io { .. }) => {
+                tries += 1;
+                if tries == 1 {
+                    tracing::error!(record = id.get(), %error, "a stored message cannot be read for now");
+                }
+                if tries > RETRIES || lock(&shared.fetches).closing {
+                    return None;
+                }
+                thread::sleep(RETRY_EVERY);
+            }
+            Err(error) => {
+                tracing::error!(record = id.get(), %error, "a stored message is lost");
+                return Some(None);
+            }
+        }
+    }
+}
+
+/// How often, and how soon, what the device does not give is tried again before others have their turn.
+const RETRIES: u32 = 10;
+const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 fn next(shared: &Shared) -> Option<Fetch> {
     let mut fetches = lock(&shared.fetches);
