@@ -150,7 +150,8 @@ pub struct BrokerUse {
     pub rss_peak_bytes: u64,
     /// The most since the process started, as the system remembers it.
     pub rss_peak_ever_bytes: u64,
-    /// What it had the storage layer write during the run, if we may know.
+    /// The pages of files that it touched during the run, if we may know: a page, which may be a large one, counts each time
+    /// that it is touched after it was written.
     pub written_bytes: Option<u64>,
     written_before_bytes: Option<u64>,
     pub(crate) started: u64,

@@ -156,7 +156,7 @@ impl Report {
                 write!(f, "; {} per connection", bytes(each))?;
             }
             if let Some(written) = broker.written_bytes {
-                write!(f, "; {} written", bytes(written as f64))?;
+                write!(f, "; pages of {} touched in files", bytes(written as f64))?;
             }
             writeln!(f)?;
         }

@@ -48,12 +48,14 @@ pub struct MemoryView {
     pub retained: u64,
     /// Bytes of what is told of clients that are gone.
     pub stories: u64,
+    /// Bytes that wait for the disk.
+    pub unsafe_bytes: u64,
 }
 
 impl MemoryView {
     /// What the bytes are for, as far as the broker knows. Sessions and subscriptions count with what they usually take, and what
     /// clients have put into them.
-    pub fn held(&self) -> [(&'static str, u64); 9] {
+    pub fn held(&self) -> [(&'static str, u64); 10] {
         [
             ("sessions", self.sessions * SESSION_BYTES + self.chosen),
             ("subscriptions", self.subscriptions * SUBSCRIPTION_BYTES + self.filters),
@@ -64,6 +66,7 @@ impl MemoryView {
             ("partial", self.partial),
             ("retained", self.retained),
             ("stories", self.stories),
+            ("unsafe", self.unsafe_bytes),
         ]
     }
 
@@ -195,6 +198,7 @@ impl Watch {
         view.partial = sum(|survey| survey.partial);
         view.subscriptions = self.broker.shared().router.subscriptions() as u64;
         view.filters = self.broker.shared().router.filter_bytes() as u64;
+        view.unsafe_bytes = self.broker.unsafe_bytes();
         view.stories = self.broker.shared().gone_size().1;
         view.retained =
             self.broker.shared().retained.read().unwrap_or_else(PoisonError::into_inner).bytes() as u64;

@@ -169,6 +169,27 @@ fn bodies_come_back_in_the_order_asked_for_and_as_put_last() {
 }
 
 #[test]
+fn a_body_that_the_device_does_not_give_for_now_is_not_taken_for_lost() {
+    let device = SimDevice::new(1);
+    let running = Running::start(DiskStore::open_on(device.clone(), SMALL, |_| {}).expect("it opens"));
+    let ticket = running.append(|batch| batch.put(id(1), 1, |out| out.extend(b"body")));
+    running.wait(ticket);
+    let body = (id(1), Some(b"body".to_vec()));
+    let refuse = |times: u64| {
+        for nth in 0..times {
+            device.plan(Operation::Read, nth, Fault::Refuse(std::io::ErrorKind::Other));
+        }
+    };
+    // A little while makes no difference.
+    refuse(3);
+    assert_eq!(running.fetch(&[1]), std::slice::from_ref(&body));
+    // After a longer one there is no answer about it, and it can be asked for again.
+    refuse(11);
+    assert_eq!(running.fetch(&[1]), []);
+    assert_eq!(running.fetch(&[1]), [body]);
+}
+
+#[test]
 fn a_second_process_is_told_who_has_the_directory() {
     let directory = Directory::new("lock");
     let (running, _) = open(&directory.0, SMALL);

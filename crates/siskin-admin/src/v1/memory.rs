@@ -20,7 +20,8 @@ pub(super) struct Memory {
     #[schema(example = "calm")]
     pressure: &'static str,
     /// Bytes that the broker knows what they are for: `sessions` and `subscriptions` (with what they usually take),
-    /// `queued` messages and their `places`, those `in_flight` that are not acknowledged, `unread` by clients, `partial` packets, `retained` messages, `stories` of clients that are gone.
+    /// `queued` messages and their `places`, those `in_flight` that are not acknowledged, `unread` by clients, `partial` packets, `retained` messages, `stories` of clients that are gone,
+    /// `unsafe` bytes that wait for the disk.
     held: BTreeMap<&'static str, u64>,
     /// The sum of these.
     held_bytes: u64,

@@ -217,6 +217,11 @@ impl Broker {
         }
     }
 
+    /// Bytes that are in memory because they are not on the disk yet.
+    pub(crate) fn unsafe_bytes(&self) -> u64 {
+        self.0.store.as_deref().map_or(0, DiskStore::waiting_bytes)
+    }
+
     /// Whom to tell of another interval between two looks at files.
     pub(crate) fn watched_by(&self, watch: Sender<()>) {
         *self.file_watch() = Some(watch);

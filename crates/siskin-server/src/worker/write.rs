@@ -39,18 +39,24 @@ impl Worker {
         if out.is_empty() && !connection.transport.owes() {
             return;
         }
-        match connection.transport.write(out, &mut self.scratch) {
-            Ok(Written::All) => {
-                connection.answers_unread = 0;
-                let was_paused = mem::replace(&mut connection.is_paused, false);
-                self.core.drained(key, self.now);
-                if was_paused {
-                    self.read_again(index);
-                }
-            }
+        let before = out.len();
+        let written = connection.transport.write(out, &mut self.scratch);
+        // Who takes what waits reads answers, whatever else comes behind them.
+        let taken = before.saturating_sub(out.len()).try_into().unwrap_or(u32::MAX);
+        connection.answers_unread = match written {
+            Ok(Written::All) => 0,
+            _ => connection.answers_unread.saturating_sub(taken),
+        };
+        let goes_on = connection.is_paused && connection.answers_unread <= self.answers_bytes_max;
+        connection.is_paused &= !goes_on;
+        match written {
+            Ok(Written::All) => self.core.drained(key, self.now),
             Ok(Written::Part) => self.dirty.push((key, index)),
             Ok(Written::Refused) => self.await_room(index),
-            Err(error) => self.lost(index, Cause::Io(error.kind())),
+            Err(error) => return self.lost(index, Cause::Io(error.kind())),
+        }
+        if goes_on {
+            self.read_again(index);
         }
     }
 

@@ -133,6 +133,11 @@ impl<D: Device> DiskStore<D> {
         Ok(Opened { journal, recovered, options })
     }
 
+    /// Bytes that are in memory because they are not safe yet.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.shared.waiting_bytes.load(Ordering::Relaxed)
+    }
+
     /// Makes all that was appended safe and stops. What is appended from now on is not.
     pub fn close(&self) -> Result<(), Error> {
         lock(&self.shared.pending).closing = true;
